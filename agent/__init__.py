@@ -1,0 +1,1 @@
+"""The two daemons, the decision, the command line and the client library."""

@@ -1,0 +1,1 @@
+"""The tensor codecs: compiled, with a pure-Python twin that makes the same bytes."""

@@ -1,0 +1,1 @@
+"""Bytes on the link: wire format, sessions, link estimate, keys."""
