@@ -1,0 +1,1 @@
+"""One module per `splitd` command; each exposes `command`, a click command."""
