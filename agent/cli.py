@@ -48,5 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"torch", "timm"}:
             raise
-        click.echo(f"splitd: {error.name} is not installed here; install it with: pip install 'splitd[torch]'", err=True)
+        click.echo(
+            f"splitd: {error.name} is not installed here; install it with: pip install 'splitd[torch]'", err=True
+        )
         sys.exit(1)
