@@ -185,7 +185,7 @@ class ServerConfig(Section):
         return self
 
 
-ConfigT = TypeVar("ConfigT", AgentConfig, ServerConfig)
+ConfigT = TypeVar("ConfigT", bound=Section)
 
 
 def load_config(path: Path, kind: type[ConfigT]) -> ConfigT:

@@ -1,0 +1,171 @@
+"""The agent's local socket with real clients: answers, errors, deadlines, limits."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from splitd.agent.batcher import Job
+from splitd.agent.client import Client
+from splitd.agent.config import IntakeConfig
+from splitd.agent.intake import Intake
+from splitd.agent.messages import Answer
+from splitd.errors import ConfigError, DaemonUnreachableError, InputError, RemoteError, SplitdError
+
+IMAGE = np.zeros((4, 4, 3), np.uint8)
+Work = Callable[[list[Job]], list[Answer | SplitdError] | None]
+
+
+def count_samples(batch: list[Job]) -> list[Answer | SplitdError]:
+    """Answer every job with the mean of each of its images."""
+    return [
+        Answer(
+            job.request.request_id,
+            (np.array([np.mean(item) for item in job.request.items], np.float32),),
+            "blocks.1",
+            "u8",
+            "server",
+            {"total": float(len(batch))},
+        )
+        for job in batch
+    ]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Start an intake whose batches are worked on by a thread; return its socket's path."""
+    stop = threading.Event()
+    started: list[tuple[Intake, threading.Thread]] = []
+
+    def start(work: Work = count_samples, **settings: float) -> Path:
+        intake = Intake(IntakeConfig(socket=tmp_path / "infer.sock", **settings))  # type: ignore[arg-type]
+
+        def loop() -> None:
+            while not stop.is_set():
+                batch = intake.next_batch(0.05)
+                for job, outcome in zip(batch or [], (batch and work(batch)) or [], strict=False):
+                    intake.finish(job, outcome)
+
+        thread = threading.Thread(target=loop)
+        intake.start()
+        thread.start()
+        started.append((intake, thread))
+        return tmp_path / "infer.sock"
+
+    yield start
+    stop.set()
+    for intake, thread in started:
+        thread.join()
+        intake.close()
+
+
+def test_a_client_gets_the_outputs_of_its_images(serve: Callable[..., Path]) -> None:
+    with Client(serve()) as client:
+        result = client.infer([IMAGE, IMAGE + 3])
+    np.testing.assert_array_equal(result.outputs[0], [0.0, 3.0])
+    assert (result.split, result.codec, result.source) == ("blocks.1", "u8", "server")
+
+
+def test_an_array_with_a_batch_dimension_is_a_batch(serve: Callable[..., Path]) -> None:
+    with Client(serve()) as client:
+        assert client.infer(np.zeros((3, 3, 8, 8), np.float32)).outputs[0].shape == (3,)
+
+
+def test_many_clients_at_once_each_get_their_own_answer(serve: Callable[..., Path]) -> None:
+    path = serve(max_wait_ms=20)
+    answers: dict[int, float] = {}
+
+    def ask(value: int) -> None:
+        with Client(path) as client:
+            answers[value] = float(client.infer(IMAGE + np.uint8(value)).outputs[0][0])
+
+    threads = [threading.Thread(target=ask, args=(value,)) for value in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {value: float(value) for value in range(12)}
+
+
+def test_a_typed_error_reaches_the_caller(serve: Callable[..., Path]) -> None:
+    path = serve(lambda batch: [InputError("not an image") for _ in batch])
+    with Client(path) as client, pytest.raises(RemoteError, match="not an image") as caught:
+        client.infer(IMAGE)
+    assert caught.value.code == "input"
+
+
+def test_a_request_that_nobody_finishes_ends_at_its_deadline(serve: Callable[..., Path]) -> None:
+    path = serve(lambda _batch: None)
+    with Client(path) as client, pytest.raises(RemoteError) as caught:
+        client.infer(IMAGE, deadline_s=0.1)
+    assert caught.value.code == "deadline"
+
+
+def test_too_many_inputs_are_refused_with_the_limit(serve: Callable[..., Path]) -> None:
+    path = serve(max_batch=2)
+    with Client(path) as client, pytest.raises(RemoteError, match=r"intake\.max_batch"):
+        client.infer([IMAGE] * 3)
+
+
+def test_an_empty_call_is_an_input_error(serve: Callable[..., Path]) -> None:
+    with Client(serve()) as client, pytest.raises(InputError):
+        client.infer([])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b""],
+        [b"{"],
+        [b"[]"],
+        [b"[" * 60_000],
+        [b'{"v": 9, "id": 1}'],
+        [b'{"v": 1, "id": 1, "items": []}'],
+        [b'{"v": 1, "id": 1, "items": [{"kind": "uint8", "shape": [2, 2, 3]}]}'],
+        [b'{"v": 1, "id": 1, "items": [{"kind": "uint8", "shape": [2, 2, 3]}]}', b"short"],
+        [b'{"v": 1, "id": 1, "items": [{"kind": "uint8", "shape": [-2, 2, 3]}]}', b"x" * 12],
+        [b'{"v": 1, "id": 1, "items": [{"kind": "uint8", "shape": [99999999999, 99999999999, 3]}]}', b"x"],
+        [b'{"v": 1, "id": 1, "items": [{"kind": "nonsense"}]}', b"x"],
+        [b'{"v": 1, "id": -1, "items": [{"kind": "encoded"}]}', b"x"],
+        [b'{"v": 1, "id": 1, "deadline_ms": -3, "items": [{"kind": "encoded"}]}', b"x"],
+        [b'{"v": 1, "id": 1, "deadline_ms": NaN, "items": [{"kind": "encoded"}]}', b"x"],
+        [b'{"v": 1, "id": 1, "items": [{"kind": "encoded"}, {"kind": "uint8", "shape": [1, 1, 3]}]}', b"x", b"xxx"],
+    ],
+)
+def test_hostile_requests_get_a_typed_error_and_the_next_one_is_served(
+    serve: Callable[..., Path], frames: list[bytes]
+) -> None:
+    path = serve()
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.connect(f"ipc://{path}")
+    dealer.send_multipart(frames)
+    assert dealer.poll(5000), "the intake must answer bad requests"
+    assert b'"code": "input"' in dealer.recv_multipart()[0]
+    context.destroy(linger=0)
+    with Client(path) as client:
+        assert client.infer(IMAGE).outputs[0][0] == 0.0
+
+
+def test_a_live_daemons_socket_is_not_taken_over(serve: Callable[..., Path]) -> None:
+    path = serve()
+    with pytest.raises(ConfigError, match="another daemon is serving this socket"):
+        Intake(IntakeConfig(socket=path))
+
+
+def test_a_stale_socket_file_is_replaced(tmp_path: Path, serve: Callable[..., Path]) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "infer.sock"))
+    with Client(serve()) as client:
+        assert client.infer(IMAGE).source == "server"
+
+
+def test_without_a_daemon_the_client_says_so(tmp_path: Path) -> None:
+    with Client(tmp_path / "none.sock") as client, pytest.raises(DaemonUnreachableError, match="no such socket"):
+        client.infer(IMAGE)
