@@ -1,0 +1,69 @@
+/* The two entry points: one chunk in, one chunk out. Everything hostile is refused here or below with a status. */
+#ifndef SPLITD_KERNELS_H
+#define SPLITD_KERNELS_H
+
+#include "common.h"
+#include "half.h"
+#include "quantise.h"
+#include "shuffle.h"
+
+SPLITD_INLINE int valid_geometry(size_t n, size_t plane) {
+    return n <= SPLITD_MAX_CHUNK_ELEMENTS && plane != 0 && n % plane == 0;
+}
+
+SPLITD_INLINE size_t parameter_bytes(size_t n, size_t plane) { return n / plane * PARAMETER_BYTES; }
+
+/* What `splitd_encode` may write, scratch included; 0 for a codec that is not coded here. */
+SPLITD_FN size_t splitd_max_encoded(int codec, size_t n, size_t plane) {
+    switch (codec) {
+    case SPLITD_F16:
+        return 2 * n;
+    case SPLITD_U8:
+        return parameter_bytes(n, plane) + n;
+    default:
+        return 0;
+    }
+}
+
+SPLITD_FN int64_t encode_u8(const float *x, size_t n, size_t plane, uint8_t *out) {
+    size_t head = parameter_bytes(n, plane);
+    int status = quantise_planes(x, n, plane, 255, out, out + head);
+    return status < 0 ? status : (int64_t)(head + n);
+}
+
+SPLITD_FN int decode_u8(const uint8_t *in, size_t length, float *x, size_t n, size_t plane) {
+    size_t head = parameter_bytes(n, plane);
+    if (length != head + n) return SPLITD_LENGTH;
+    return restore_planes(in, in + head, n, plane, x);
+}
+
+/* Encodes n floats, planes of `plane`, into `out`: bytes written, or a negative status. */
+SPLITD_FN int64_t splitd_encode(int codec, const float *x, size_t n, size_t plane, uint8_t *out, size_t capacity) {
+    if (!valid_geometry(n, plane)) return SPLITD_GEOMETRY;
+    if (capacity < splitd_max_encoded(codec, n, plane)) return SPLITD_CAPACITY;
+    int status;
+    switch (codec) {
+    case SPLITD_F16:
+        status = encode_half(x, n, out);
+        return status < 0 ? status : (int64_t)(2 * n);
+    case SPLITD_U8:
+        return encode_u8(x, n, plane, out);
+    default:
+        return SPLITD_CODEC;
+    }
+}
+
+/* Decodes exactly n floats from exactly `length` bytes. On a negative status `x` holds anything, within its bounds. */
+SPLITD_FN int splitd_decode(int codec, const uint8_t *in, size_t length, float *x, size_t n, size_t plane) {
+    if (!valid_geometry(n, plane)) return SPLITD_GEOMETRY;
+    switch (codec) {
+    case SPLITD_F16:
+        return length == 2 * n ? decode_half(in, n, x) : SPLITD_LENGTH;
+    case SPLITD_U8:
+        return decode_u8(in, length, x, n, plane);
+    default:
+        return SPLITD_CODEC;
+    }
+}
+
+#endif

@@ -1,0 +1,104 @@
+"""How a tensor is cut into chunks: whole planes each, about one message's worth, at least a packet train's number."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import NamedTuple
+
+from splitd.errors import CodecError
+from splitd.native.spec import CodecId, CodecSpec
+
+DEFAULT_TARGET_BYTES = 65_536
+MAX_CHUNK_ELEMENTS = 65_536
+"""Bounds the codecs' scratch memory; the same number as in common.h."""
+MAX_TENSOR_ELEMENTS = 1 << 31
+"""Far above any batch of activations; stops a hostile shape before a list of its chunks is made."""
+MIN_CHUNK_BYTES = 4096
+MIN_CHUNKS = 6
+"""The receiver times a transfer from the spacing of its chunks, first one left out: fewer say little."""
+
+_VALUE_BYTES = {CodecId.F32: 4, CodecId.F16: 2}
+
+
+class ChunkPlan(NamedTuple):
+    """A run of a tensor's elements in C order: `n_elements` from `first_element`, whole planes of `plane_elements`.
+
+    `row_elements` is the tensor's last dimension where it has rows within planes (rank 4 and more), else 0.
+    """
+
+    first_element: int
+    n_elements: int
+    plane_elements: int
+    row_elements: int = 0
+
+
+def plane_size(shape: Sequence[int]) -> int:
+    """Elements that share quantisation parameters: one (sample, channel), one row of a matrix, else everything."""
+    kept = {0: 0, 1: 0, 2: 1}.get(len(shape), 2)
+    return prod(shape[kept:])
+
+
+def row_size(shape: Sequence[int]) -> int:
+    """The distance of vertical neighbours within a plane; 0 where planes have no rows."""
+    return shape[-1] if len(shape) >= 4 else 0
+
+
+def plan_chunks(
+    shape: Sequence[int], spec: CodecSpec, target_bytes: int = DEFAULT_TARGET_BYTES
+) -> tuple[ChunkPlan, ...]:
+    """Cuts a tensor of `shape` (batch dimension included) into chunks of about `target_bytes`, in order.
+
+    A plane larger than a chunk is cut into pieces, which count as planes. An empty tensor is one chunk of nothing.
+    CodecError: a negative dimension or more than MAX_TENSOR_ELEMENTS.
+    """
+    total = _checked_total(shape)
+    if total == 0:
+        return (ChunkPlan(0, 0, 1),)
+    plane, row = plane_size(shape), row_size(shape)
+    wanted = _wanted_elements(total, _VALUE_BYTES.get(spec.codec, 1), target_bytes)
+    runs = _whole_planes(total, plane, wanted) if plane <= wanted else _pieces(total, plane, wanted)
+    return tuple(ChunkPlan(first, n, min(n, plane), row) for first, n in runs)
+
+
+def chunk_plan_at(shape: Sequence[int], first_element: int, n_elements: int) -> ChunkPlan:
+    """The plan of one received chunk, from the tensor's shape; CodecError if no sender would cut there."""
+    total = _checked_total(shape)
+    if total == 0 and first_element == 0 and n_elements == 0:
+        return ChunkPlan(0, 0, 1)
+    if first_element < 0 or not 0 < n_elements <= min(MAX_CHUNK_ELEMENTS, total - first_element):
+        raise CodecError(f"chunk {first_element}+{n_elements} does not lie in a tensor of {total} elements")
+    plane = plane_size(shape)
+    offset = first_element % plane
+    if offset + n_elements > plane and (offset or n_elements % plane):
+        raise CodecError(f"chunk {first_element}+{n_elements} cuts across planes of {plane} elements")
+    return ChunkPlan(first_element, n_elements, min(n_elements, plane), row_size(shape))
+
+
+def _checked_total(shape: Sequence[int]) -> int:
+    total = prod(shape)
+    if any(size < 0 for size in shape) or total > MAX_TENSOR_ELEMENTS:
+        raise CodecError(f"a tensor of shape {tuple(shape)} is outside 0..{MAX_TENSOR_ELEMENTS} elements")
+    return total
+
+
+def _wanted_elements(total: int, value_bytes: int, target_bytes: int) -> int:
+    most = max(1, min(MAX_CHUNK_ELEMENTS, target_bytes // value_bytes))
+    least = min(most, MIN_CHUNK_BYTES // value_bytes)
+    return min(most, max(least, total // MIN_CHUNKS))
+
+
+def _whole_planes(total: int, plane: int, wanted: int) -> Iterator[tuple[int, int]]:
+    step = wanted // plane * plane
+    for first in range(0, total, step):
+        yield first, min(step, total - first)
+
+
+def _pieces(total: int, plane: int, wanted: int) -> Iterator[tuple[int, int]]:
+    """Every plane in nearly equal pieces, so that none is a sliver."""
+    count = -(-plane // wanted)
+    edges = [plane * i // count for i in range(count + 1)]
+    for start in range(0, total, plane):
+        for low, high in itertools.pairwise(edges):
+            yield start + low, high - low
