@@ -1,0 +1,106 @@
+"""What we ship: the archives' contents, and the wheel at work in an environment far from the checkout."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from splitd import __version__
+from tests.distribution import (
+    Archives,
+    build,
+    link_distributions,
+    make_environment,
+    requirements_of,
+    run,
+)
+from tests.source_tree import ROOT, SOURCE, sources
+
+CODEC_AT_WORK = """
+import numpy as np
+from splitd.native import codecs, select
+
+tensor = np.linspace(-1, 1, 2 * 3 * 40 * 40, dtype=np.float32).reshape(2, 3, 40, 40)
+back = np.empty_like(tensor)
+spec = codecs.parse_codec("u8")
+for plan in codecs.plan_chunks(tensor.shape, spec):
+    chunk = codecs.encode_chunk(spec, tensor.ravel(), plan, None)
+    codecs.decode_chunk(chunk.codec, chunk.flags, chunk.payload, plan, back.ravel())
+assert np.abs(back - tensor).max() < 0.01, np.abs(back - tensor).max()
+print(select.load_backend().NAME)
+"""
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Archives:
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def programs(archives: Archives, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a fresh environment with the wheel in it: what it requires is there, torch is not."""
+    base = tmp_path_factory.mktemp("elsewhere")
+    link_distributions(requirements_of(archives.wheel), base / "packages")
+    programs = make_environment(base / "environment", sys.executable, base / "packages")
+    run(str(programs / "pip"), "install", "--no-index", "--disable-pip-version-check", str(archives.wheel))
+    return programs
+
+
+def test_the_wheel_has_every_module_through_the_links(archives: Archives) -> None:
+    with zipfile.ZipFile(archives.wheel) as wheel:
+        packed = {name for name in wheel.namelist() if name.endswith(".py")}
+    assert packed == {str(path.relative_to(SOURCE)) for path in sources(".py")}
+
+
+def test_the_wheel_has_the_extension_and_its_types_and_no_sources(archives: Archives) -> None:
+    with zipfile.ZipFile(archives.wheel) as wheel:
+        names = wheel.namelist()
+    assert "splitd/py.typed" in names
+    assert "splitd/native/_codec.pyi" in names
+    assert [name for name in names if re.fullmatch(r"splitd/native/_codec\..*\.so", name)]
+    assert not [name for name in names if name.endswith((".c", ".pyx", ".pxd", ".h"))]
+    assert all(name.startswith(("splitd/", "splitd-")) for name in names)
+
+
+def test_the_sdist_has_the_sources_and_nothing_generated(archives: Archives) -> None:
+    with tarfile.open(archives.sdist) as sdist:
+        members = {member.name.partition("/")[2]: member for member in sdist.getmembers()}
+    native = {f"src/splitd/native/{path.name}" for path in (ROOT / "native").iterdir() if path.suffix in {".pyx", ".h"}}
+    assert native
+    assert native <= members.keys()
+    assert {"src/splitd/py.typed", "setup.py", "systemd/splitd-agent.service", "docs/operations.md"} <= members.keys()
+    assert not [name for name in members if name.endswith((".so", ".pyc")) or name == "src/splitd/native/_codec.c"]
+    assert not [name for name, member in members.items() if member.issym()]
+
+
+def test_the_installed_programs_say_who_they_are(programs: Path) -> None:
+    assert run(str(programs / "splitd"), "--version").strip() == f"splitd, version {__version__}"
+    assert "Usage: splitctl" in run(str(programs / "splitctl"), "--help")
+
+
+def test_the_installed_codec_is_compiled_and_works(programs: Path) -> None:
+    assert run(str(programs / "python"), "-c", CODEC_AT_WORK).strip() == "compiled"
+
+
+def test_the_installed_package_does_not_come_from_the_checkout(programs: Path) -> None:
+    place = run(str(programs / "python"), "-c", "import splitd; print(splitd.__file__)").strip()
+    assert Path(place).is_relative_to(programs.parent)
+
+
+def test_the_client_works_without_torch(programs: Path) -> None:
+    run(str(programs / "python"), "-W", "error", "-c", "from splitd import Client; Client")
+
+
+def test_a_command_that_needs_torch_says_how_to_get_it(programs: Path) -> None:
+    with pytest.raises(AssertionError, match=r"pip install 'splitd\[torch\]'"):
+        run(str(programs / "splitd"), "inspect", "efficientnet_b0")
+
+
+def test_configurations_can_be_checked_without_torch(programs: Path) -> None:
+    for name in ("agent.yaml", "server.yaml"):
+        assert "a valid" in run(str(programs / "splitd"), "check-config", str(ROOT / "systemd" / name))
