@@ -40,14 +40,17 @@ def make_environment(path: Path, python: str, packages: Path) -> Path:
     return path / "bin"
 
 
-def link_distributions(names: Iterable[str], into: Path) -> None:
-    """Link the installed distributions `names`, and all they require, into the folder `into`."""
-    into.mkdir(parents=True)
+def link_distributions(names: Iterable[str], into: Path, seen_at: Path | None = None) -> None:
+    """Link the installed distributions `names`, and all they require, into the folder `into`.
+
+    `seen_at` is where a container sees this environment's packages.
+    """
+    into.mkdir(parents=True, exist_ok=True)
     for distribution in closure(names).values():
-        site = Path(str(distribution.locate_file("")))
+        site = seen_at or Path(str(distribution.locate_file("")))
         tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in {"..", "__pycache__"}}
         for top in tops:
-            if not (into / top).exists():
+            if not (into / top).is_symlink():
                 (into / top).symlink_to(site / top)
 
 

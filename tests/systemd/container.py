@@ -71,7 +71,7 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 @contextlib.contextmanager
-def booted(bind_read_only: Mapping[Path, str]) -> Iterator[Container]:
+def booted(bind_read_only: Mapping[Path, Path]) -> Iterator[Container]:
     """Boot to basic.target (none of the host's services), give the container, and power it off.
 
     `bind_read_only` maps paths of this machine (other file systems are not part of the overlay) to places in the
@@ -106,7 +106,7 @@ def _overlay_of_root() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _nspawn(root: Path, bind_read_only: Mapping[Path, str], log: int) -> Iterator[subprocess.Popen[bytes]]:
+def _nspawn(root: Path, bind_read_only: Mapping[Path, Path], log: int) -> Iterator[subprocess.Popen[bytes]]:
     binds = [f"--bind-ro={source}:{place}" for source, place in bind_read_only.items()]
     # --register=no, --keep-unit: no machined, and maybe no systemd outside. --link-journal=no: same machine id.
     options = ["--register=no", "--keep-unit", "--link-journal=no", "--private-network", "--resolv-conf=off"]
