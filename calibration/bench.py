@@ -1,0 +1,67 @@
+"""The chain on its device with input to run on: single timed passes, from uint8 images to results on the host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from splitd.calibration.crossing import Array, Arrays
+from splitd.calibration.partition import Partition, Tensors
+from splitd.calibration.preprocess import Preprocessing, normalise
+from splitd.calibration.samples import Images
+from splitd.calibration.stopwatch import stopwatch_for
+from splitd.calibration.throttle import Throttle
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A chain, the device that it is on, and uint8 images (n, H, W, 3) for the largest batch."""
+
+    partition: Partition
+    preprocessing: Preprocessing
+    device: torch.device
+    images: Images
+
+    def prepare(self, images: Images) -> Tensors:
+        """Make the chain's input from uint8 images: normalised float32 on the device."""
+        return self.to_device((normalise(images, self.preprocessing),))
+
+    def to_device(self, arrays: Sequence[Array]) -> Tensors:
+        """Move arrays to the device."""
+        return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+
+    def laps(self, batch: int) -> tuple[float, ...]:
+        """Run one pass; return the seconds of preparation, then of each of the K segments.
+
+        The last one includes moving the result to the host.
+        """
+        watch = stopwatch_for(self.device)
+        watch.mark()
+        live = self.prepare(self.images[:batch])
+        watch.mark()
+        for i in range(self.partition.K):
+            live = self.partition.segment(i, live)
+            if i == self.partition.K - 1:
+                to_host(live)
+            watch.mark()
+        return watch.laps()
+
+    def throttled_s(self, batch: int, throttle: Throttle) -> float:
+        """Run one pass that idles after preparation and after every segment; return its seconds."""
+        started = time.perf_counter()
+        with throttle:
+            live = self.prepare(self.images[:batch])
+        for i in range(self.partition.K):
+            with throttle:
+                live = self.partition.segment(i, live)
+        to_host(live)
+        return time.perf_counter() - started
+
+
+def to_host(live: Tensors) -> Arrays:
+    """Return tensors as arrays in the host's memory, waiting for the device where it has one of its own."""
+    return tuple(np.asarray(tensor.cpu()) for tensor in live)
