@@ -1,0 +1,127 @@
+"""The two services at work under a real systemd, installed and started as the manual says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.systemd.conftest import MEMBER, STRANGER
+from tests.systemd.container import Container
+
+SERVICES = ("splitd-server", "splitd-agent")
+READY_DEADLINE_S = 90.0
+EXIT_UNREACHABLE = 3
+
+INFERENCE = """
+import json
+import numpy as np
+from splitd import Client
+
+image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+with Client() as client:
+    result = client.infer([image, image], deadline_s=30)
+print(json.dumps({"source": result.source, "split": result.split, "shape": result.outputs[0].shape}))
+"""
+
+
+def infer(container: Container, user: str = MEMBER) -> dict[str, Any]:
+    """Two images through the agent's socket."""
+    answer = container.run("/opt/splitd/bin/python", "-W", "error", "-c", INFERENCE, user=user)
+    document: dict[str, Any] = json.loads(answer.stdout)
+    return document
+
+
+def main_pid(container: Container, unit: str) -> str:
+    return container.property(unit, "MainPID")
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_service_is_active_and_says_how_it_is(running: Container, unit: str) -> None:
+    running.wait_for(unit, 5, ActiveState="active", SubState="running", NRestarts="0", User="splitd")
+    assert running.property(unit, "StatusText")
+
+
+def test_a_service_is_ready_only_after_it_has_measured(running: Container) -> None:
+    profiles = running.run("find", "/var/lib/splitd", "-type", "f", "-printf", "%C@ %p\\n").stdout.split("\n")
+    measured_s = min(float(line.split()[0]) for line in profiles if line)
+    ready_s = max(int(running.property(unit, "ActiveEnterTimestampMonotonic")) / 1e6 for unit in SERVICES)
+    uptime_s = float(running.run("cat", "/proc/uptime").stdout.split()[0])
+    assert measured_s < float(running.run("date", "+%s.%N").stdout) - uptime_s + ready_s
+
+
+def test_a_member_of_the_group_sees_the_status(running: Container) -> None:
+    document = json.loads(running.run("splitctl", "status", "--json", user=MEMBER).stdout)
+    assert document["schema_version"] == 1
+    assert document["state"] == "ready"
+
+
+def test_a_stranger_sees_nothing(running: Container) -> None:
+    done = running.run("splitctl", "status", user=STRANGER, check=False)
+    assert done.returncode == EXIT_UNREACHABLE
+    assert "permission denied" in done.stderr
+    assert running.run("/opt/splitd/bin/python", "-c", INFERENCE, user=STRANGER, check=False).returncode != 0
+
+
+def test_a_member_may_look_but_not_change(running: Container) -> None:
+    refused = running.run("splitctl", "pin", "output", user=MEMBER, check=False)
+    assert refused.returncode == 1
+    assert "operator" in refused.stderr
+    running.run("splitctl", "pin", "output")
+    running.run("splitctl", "unpin")
+
+
+def test_inference_goes_through_the_socket(running: Container) -> None:
+    assert infer(running)["shape"] == [2, 1000]
+
+
+def test_inference_reaches_the_server_over_the_encrypted_link(running: Container) -> None:
+    running.run("splitctl", "pin", "input")
+    try:
+        assert infer(running) == {"source": "server", "split": "input", "shape": [2, 1000]}
+    finally:
+        running.run("splitctl", "unpin")
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_reload_keeps_the_process_and_a_broken_configuration_the_old_one(running: Container, unit: str) -> None:
+    pid = main_pid(running, unit)
+    running.run("systemctl", "reload", unit)
+    file = running.root / f"etc/splitd/{unit.removeprefix('splitd-')}.yaml"
+    good = file.read_text()
+    file.write_text(good + "hysterese: 1\n")
+    running.run("systemctl", "reload", unit, check=False)
+    file.write_text(good)
+    running.wait_for(unit, 10, ActiveState="active", MainPID=pid)
+    assert "hysterese" in running.journal(unit)
+    assert infer(running)["shape"] == [2, 1000]
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_killed_service_comes_back_and_serves(running: Container, unit: str) -> None:
+    pid = main_pid(running, unit)
+    running.run("systemctl", "kill", "--signal=KILL", unit)
+    running.wait_for(unit, READY_DEADLINE_S, ActiveState="active", NRestarts="1")
+    assert main_pid(running, unit) not in {pid, "0"}
+    running.run("splitctl", "wait", "--server", "--timeout", "30", user=MEMBER)
+    assert infer(running)["shape"] == [2, 1000]
+
+
+@pytest.mark.parametrize("unit", reversed(SERVICES))
+def test_a_stopped_service_ends_cleanly_and_starts_again(running: Container, unit: str) -> None:
+    running.run("systemctl", "stop", unit)
+    running.wait_for(unit, 5, ActiveState="inactive", Result="success", ExecMainStatus="0")
+    name = "control" if unit == "splitd-agent" else "server"
+    assert running.run("test", "-e", f"/run/splitd/{name}.sock", check=False).returncode == 1
+    running.run("systemctl", "start", unit, timeout_s=READY_DEADLINE_S)
+    running.wait_for(unit, 5, ActiveState="active")
+    assert infer(running)["shape"] == [2, 1000]
+
+
+def test_without_its_server_the_agent_answers_locally(running: Container) -> None:
+    running.run("systemctl", "stop", "splitd-server")
+    try:
+        assert infer(running)["source"] in {"local", "finished-locally"}
+    finally:
+        running.run("systemctl", "start", "splitd-server", timeout_s=READY_DEADLINE_S)
