@@ -1,0 +1,351 @@
+"""One device's side of the protocol: handshake, liveness, credits, requests. Sans-IO; the time is an argument.
+
+The shell (`splitd.transport.session`) reports what happens to the connection, hands over received frames, sends what is
+in `outbox`, and replaces the socket when `take_reset` says so.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from splitd.errors import LinkError, OverloadError, WireError
+from splitd.transport import wire
+from splitd.transport.credits import Receipts, SendWindow
+from splitd.transport.limits import MAX_CHUNK_BYTES, SessionLimits
+from splitd.transport.link import LinkEstimator
+from splitd.transport.messages import (
+    Ack,
+    Buffer,
+    Bye,
+    Cancel,
+    Chunk,
+    ErrorReply,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    ProbeReport,
+    Refuse,
+    Report,
+    ServerLoad,
+    Welcome,
+)
+from splitd.transport.outgoing import Outbox, Outgoing, outgoing
+from splitd.transport.pinger import Pinger
+from splitd.transport.requests import Reply, RequestMeta, RequestTable
+from splitd.transport.session_state import WELCOMED_STATES, Event, SessionState, follow
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What the server said in its WELCOME."""
+
+    name: str
+    version: str
+    document: dict[str, Any]
+    window_bytes: int
+    max_request_bytes: int
+
+
+@dataclass(slots=True)
+class SessionCounters:
+    """What was dropped or happened so far, for status and metrics."""
+
+    reconnects: int = 0
+    stale_messages: int = 0
+    late_messages: int = 0
+    wire_errors: int = 0
+
+
+def random_id() -> int:
+    """Return a nonce that no former connection has used."""
+    return secrets.randbits(63) | 1
+
+
+class SessionCore:
+    """The state of one session. Not thread-safe: the shell holds its lock around every call."""
+
+    def __init__(
+        self,
+        hello: Hello,
+        limits: SessionLimits,
+        estimator: LinkEstimator,
+        new_id: Callable[[], int] = random_id,
+    ) -> None:
+        self.state = SessionState.CONNECTING
+        self.error: str | None = None
+        self.epoch = 0
+        self.server: ServerInfo | None = None
+        self.server_load: ServerLoad | None = None
+        self.server_load_s = 0.0
+        self.counters = SessionCounters()
+        self.outbox = Outbox()
+        self.window = SendWindow(limits.window_bytes)
+        self.requests = RequestTable(limits.max_result_bytes)
+        self._hello = hello
+        self._limits = limits
+        self._estimator = estimator
+        self._new_id = new_id
+        self._next_request_id = new_id()
+        self._receipts = Receipts(limits.ack_every_bytes)
+        self._pinger = Pinger(limits)
+        self._nonce = 0
+        self._hello_due_s = math.inf
+        self._hello_expires_s = math.inf
+        self.is_connected = False
+        self._was_ready = False
+        self._wants_reset = False
+        self._handlers: dict[type[Message], Callable[[float, wire.Envelope, Any], None]] = {
+            Pong: self._on_pong,
+            Ack: self._on_ack,
+            Report: self._on_report,
+            Chunk: self._on_chunk,
+            ErrorReply: self._on_error,
+            ProbeReport: self._on_probe_report,
+        }
+
+    # What the application asks for
+
+    def open(self, meta: RequestMeta) -> int:
+        """Begin a request and return its id; raises LinkError unless welcomed, OverloadError at the limit."""
+        if self.state not in WELCOMED_STATES:
+            raise LinkError(f"the server is {self.state.value}: {self.error or 'no handshake yet'}")
+        if len(self.requests) >= self._limits.max_open_requests:
+            raise OverloadError(f"{len(self.requests)} requests are under way already")
+        self._next_request_id += 1
+        self.requests.open(self._next_request_id, meta)
+        return self._next_request_id
+
+    def queue_chunk(self, item: Outgoing) -> None:
+        """Queue one chunk for which the window has room."""
+        self.window.add(item.credit_bytes)
+        self.outbox.put(item)
+
+    def close_request(self, request_id: int) -> None:
+        """Forget a request; the server is told if it has not ended yet."""
+        if request_id not in self.requests:
+            return
+        if self.requests.outcome(request_id) is None and self.state in WELCOMED_STATES:
+            self.window.take_back(self.outbox.take_back(request_id))
+            self._send(Cancel(), request_id)
+        self.requests.drop(request_id)
+
+    def say_bye(self, reason: str) -> None:
+        """Tell the server that this end closes, and end all requests."""
+        if self.state in WELCOMED_STATES:
+            self.outbox.clear()
+            self._send(Bye(reason))
+        self.requests.fail_all(LinkError(f"the session was closed: {reason}"))
+
+    # What happens to the connection
+
+    def on_connected(self, now_s: float) -> None:
+        """Handle a finished ZeroMQ handshake: introduce ourselves."""
+        self.is_connected = True
+        self._say_hello(now_s)
+
+    def on_disconnected(self, now_s: float, reason: str) -> None:
+        """Handle a broken or impossible connection; ZeroMQ tries again by itself."""
+        known = self.error if self.is_connected and self.state is SessionState.DOWN else None
+        self.is_connected = False
+        self._lose(now_s, known or reason)
+
+    def on_key_refused(self, now_s: float, reason: str) -> None:
+        """Handle a handshake that the server refused because of our key."""
+        self.is_connected = False
+        self._hello_expires_s = math.inf
+        self._refused(now_s, reason)
+        self._hello_due_s = math.inf
+
+    def on_frames(self, now_s: float, frames: Sequence[Buffer]) -> None:
+        """Handle one received message; a broken one costs the connection."""
+        try:
+            self._dispatch(now_s, wire.decode(frames))
+        except WireError as error:
+            self.counters.wire_errors += 1
+            self._lose(now_s, f"the server broke the protocol: {error}", reset=True)
+
+    def on_sent(self, now_s: float, item: Outgoing) -> None:
+        """Note that the socket took a message."""
+        if item.credit_bytes:
+            self._pinger.on_bulk()
+            self.requests.on_sent(item.request_id, now_s, item.n_bytes)
+
+    def on_tick(self, now_s: float) -> None:
+        """Do what time demands: HELLO again, ping, doubt, give up."""
+        if now_s >= self._hello_due_s:
+            self._say_hello(now_s)
+        if now_s >= self._hello_expires_s:
+            self._lose(now_s, f"no answer to our HELLO within {self._limits.hello_timeout_s:g} s", reset=True)
+        if self.state in WELCOMED_STATES:
+            self._watch(now_s)
+        if self.state in WELCOMED_STATES and now_s >= self._pinger.next_s:
+            self._send(Ping(self._pinger.ping(now_s)))
+
+    def next_wake_s(self, now_s: float) -> float:
+        """Return when `on_tick` has something to do next, if nothing else happens."""
+        wake_s = min(self._hello_due_s, self._hello_expires_s, now_s + self._limits.ping_interval_s)
+        return min(wake_s, self._pinger.next_s) if self.state in WELCOMED_STATES else wake_s
+
+    def take_reset(self) -> bool:
+        """Return once True when the shell must replace the socket."""
+        wanted, self._wants_reset = self._wants_reset, False
+        return wanted
+
+    # Inside
+
+    def _dispatch(self, now_s: float, envelope: wire.Envelope) -> None:
+        message = envelope.message
+        if isinstance(message, Welcome | Refuse) and envelope.request_id == self._nonce:
+            self._on_hello_answer(now_s, envelope.epoch, message)
+        elif self.state not in WELCOMED_STATES or envelope.epoch != self.epoch:
+            self.counters.stale_messages += 1
+        else:
+            self._pinger.heard_s = now_s
+            self._follow(now_s, Event.HEARD)
+            self._on_message(now_s, envelope)
+
+    def _on_hello_answer(self, now_s: float, epoch: int, answer: Welcome | Refuse) -> None:
+        self._nonce = 0
+        self._hello_expires_s = math.inf
+        if isinstance(answer, Refuse):
+            self._refused(now_s, answer.message)
+            return
+        self._hello_due_s = math.inf
+        self.epoch = epoch
+        self.error = None
+        self.server = _server_info(answer)
+        self.window = SendWindow(min(self._limits.window_bytes, answer.window_bytes))
+        self._receipts = Receipts(self._limits.ack_every_bytes)
+        self._pinger.restart(now_s)
+        self.counters.reconnects += self._was_ready
+        self._was_ready = True
+        self._follow(now_s, Event.WELCOMED)
+
+    def _on_message(self, now_s: float, envelope: wire.Envelope) -> None:
+        message = envelope.message
+        if isinstance(message, Bye):
+            self._lose(now_s, f"the server said good-bye: {message.reason}")
+            self._hello_due_s = now_s + self._limits.refused_retry_s
+        elif isinstance(message, Refuse):
+            self._forgotten(now_s, message.message)
+        else:
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                raise WireError(f"a server does not send {type(message).__name__}")
+            handler(now_s, envelope, message)
+
+    def _on_pong(self, now_s: float, _envelope: wire.Envelope, pong: Pong) -> None:
+        self.server_load = ServerLoad(pong.queue_s, pong.load)
+        self.server_load_s = now_s
+        rtt_s = self._pinger.pong(now_s, pong.sequence)
+        if rtt_s is not None:
+            self._estimator.on_ping(now_s, rtt_s)
+
+    def _on_ack(self, _now_s: float, _envelope: wire.Envelope, ack: Ack) -> None:
+        self.window.acknowledge(ack.received_bytes)
+
+    def _on_report(self, now_s: float, envelope: wire.Envelope, report: Report) -> None:
+        self.server_load = ServerLoad(report.timings.queue_s, report.timings.load)
+        self.server_load_s = now_s
+        if self._is_ours(envelope):
+            self.requests.on_report(envelope.request_id, now_s, report, envelope.n_bytes)
+
+    def _on_chunk(self, now_s: float, envelope: wire.Envelope, chunk: Chunk) -> None:
+        if not chunk.is_result:
+            raise WireError("a server does not send DATA")
+        self._pinger.on_bulk()
+        self._receipts.add(len(chunk.payload))
+        reply = None
+        if self._is_ours(envelope):
+            reply = self.requests.on_result(envelope.request_id, now_s, chunk, envelope.n_bytes)
+        last = chunk.chunk_index + 1 == chunk.chunk_count
+        if self._receipts.is_due(at_the_end=last):
+            self._send(Ack(self._receipts.tell()))
+        if reply is not None:
+            self._learn(now_s, reply)
+
+    def _on_error(self, _now_s: float, envelope: wire.Envelope, error: ErrorReply) -> None:
+        if self._is_ours(envelope):
+            self.window.take_back(self.outbox.take_back(envelope.request_id))
+            self.requests.on_error(envelope.request_id, error)
+
+    def _on_probe_report(self, now_s: float, envelope: wire.Envelope, report: ProbeReport) -> None:
+        del now_s, envelope, report
+
+    def _is_ours(self, envelope: wire.Envelope) -> bool:
+        known = envelope.request_id in self.requests
+        self.counters.late_messages += not known
+        return known
+
+    def _learn(self, now_s: float, reply: Reply) -> None:
+        self._estimator.on_transfer(now_s, reply.up)
+        self._estimator.on_transfer(now_s, reply.down)
+        rate = self._estimator.estimate(now_s).up
+        if rate is not None and self.server is not None:
+            wanted = max(self._limits.min_window_bytes, MAX_CHUNK_BYTES, int(rate.p50 * self._limits.window_s))
+            self.window.limit_bytes = min(wanted, self._limits.window_bytes, self.server.window_bytes)
+
+    def _watch(self, now_s: float) -> None:
+        silence_s = self._pinger.silence_s(now_s, self.window.in_flight_bytes)
+        if silence_s >= self._limits.down_after_s:
+            self._lose(now_s, f"the server has been silent for {now_s - self._pinger.heard_s:.1f} s", reset=True)
+        elif silence_s >= self._limits.suspect_after_s and self.state is SessionState.READY:
+            self.error = f"the server has been silent for {now_s - self._pinger.heard_s:.1f} s"
+            self._follow(now_s, Event.SILENT)
+
+    def _say_hello(self, now_s: float) -> None:
+        self._nonce = self._new_id()
+        self._hello_due_s = math.inf
+        self._hello_expires_s = now_s + self._limits.hello_timeout_s
+        self.outbox.clear()
+        self.outbox.put_control(outgoing(self._hello, epoch=0, request_id=self._nonce))
+
+    def _refused(self, now_s: float, reason: str) -> None:
+        self.error = reason
+        self._hello_due_s = now_s + self._limits.refused_retry_s
+        self._follow(now_s, Event.REFUSED)
+        self._end_epoch(reason)
+
+    def _forgotten(self, now_s: float, reason: str) -> None:
+        self.error = reason
+        self._follow(now_s, Event.FORGOTTEN)
+        self._end_epoch(reason)
+        self._say_hello(now_s)
+
+    def _lose(self, now_s: float, reason: str, *, reset: bool = False) -> None:
+        """End the epoch; with `reset` the connection itself is not trusted any more."""
+        self._wants_reset = self._wants_reset or reset
+        self.is_connected = self.is_connected and not reset
+        self._hello_due_s = self._hello_expires_s = math.inf
+        self.error = reason
+        self._follow(now_s, Event.LOST)
+        self._end_epoch(reason)
+
+    def _end_epoch(self, reason: str) -> None:
+        self.epoch = 0
+        self._nonce = 0
+        self.outbox.clear()
+        self.window = SendWindow(self._limits.window_bytes)
+        self.requests.fail_all(LinkError(f"the server was lost: {reason}"))
+
+    def _follow(self, now_s: float, event: Event) -> None:
+        before, self.state = self.state, follow(self.state, event)
+        if self.state is SessionState.READY and before is not SessionState.READY:
+            self.error = None
+            if before is not SessionState.SUSPECT:
+                self._estimator.on_up(now_s)
+        elif before in WELCOMED_STATES and self.state not in WELCOMED_STATES:
+            self._estimator.on_down(now_s)
+
+    def _send(self, message: Message, request_id: int = 0) -> None:
+        self.outbox.put_control(outgoing(message, epoch=self.epoch, request_id=request_id))
+
+
+def _server_info(welcome: Welcome) -> ServerInfo:
+    name, version = (str(welcome.document.get(key, "")) for key in ("name", "version"))
+    return ServerInfo(name, version, welcome.document, welcome.window_bytes, welcome.max_request_bytes)
