@@ -27,7 +27,7 @@ def quantise_planes(x: Floats, plane: int, top: int) -> tuple[Words, Octets] | N
         return None
     words, inverse, offset = _quantisers(low, high, top)
     scaled = planes * inverse[:, None] + offset[:, None]
-    return words, np.minimum(scaled.astype(np.int32), top).astype(np.uint8).reshape(-1)
+    return words, scaled.astype(np.int32).astype(np.uint8).reshape(-1)
 
 
 def _quantisers(low: Floats, high: Floats, top: int) -> tuple[Words, Floats, Floats]:
@@ -35,13 +35,19 @@ def _quantisers(low: Floats, high: Floats, top: int) -> tuple[Words, Floats, Flo
     constant = spread == 0.0
     exact = np.maximum(spread * (1.0 / top), np.abs(low.astype(np.float64)) * (1.0 / MAX_ZERO_POINT))
     step = _round_up(np.maximum(exact, MIN_STEP))
-    zero = (low / step.astype(np.float64) + 32768.5).astype(np.int32) - np.int32(32768)
-    words: Words = (zero.view(np.uint32) << 16) | (step.view(np.uint32) >> 15)
+    last = high * (np.float32(1.0) / step) + (np.float32(0.5) - _zero_point(low, step).astype(np.float32))
+    step = np.where(last >= top + 1, (step.view(np.uint32) + np.uint32(0x10000)).view(np.float32), step)
+    zero = _zero_point(low, step)
+    words: Words = (zero.view(np.uint32) << np.uint32(16)) | (step.view(np.uint32) >> np.uint32(15))
     words[constant] = (low + np.float32(0.0)).view(np.uint32)[constant] | 1
     inverse: Floats = np.float32(1.0) / step
     offset: Floats = np.float32(0.5) - zero.astype(np.float32)
     inverse[constant] = offset[constant] = 0.0
     return words, inverse, offset
+
+
+def _zero_point(low: Floats, step: Floats) -> npt.NDArray[np.int32]:
+    return (low / step.astype(np.float64) + 32768.5).astype(np.int32) - np.int32(32768)
 
 
 def _round_up(step: npt.NDArray[np.float64]) -> Floats:

@@ -5,7 +5,7 @@
  *   bit 0 set:   the plane is constant, and the word with bit 0 cleared is its float32.
  * The zero point is a whole number of steps, so 0.0 comes back as exactly 0.0 (a ReLU's zeros stay zeros) and a plane far
  * from zero keeps its precision; a 16-bit float offset would lose it. A bfloat16 step never over- or underflows, and
- * rounding it up costs at most 0.8 % of the step. Values come back within half a step, or one step at the top end.
+ * rounding it up costs at most 0.8 % of the step. Values come back within half a step.
  */
 #ifndef SPLITD_QUANTISE_H
 #define SPLITD_QUANTISE_H
@@ -14,35 +14,40 @@
 
 #define PARAMETER_BYTES 4u
 #define MAX_ZERO_POINT 32767.0
-/* Beyond 2^127 a rounded-up value could come back as infinity. Keys order like the floats they stand for. */
-#define KEY_LIMIT 0x7f000000
+/* 2^127. A larger value could come back, rounded up, as infinity. */
+#define LIMIT_BITS 0x7f000000u
 /* 1 / step must stay finite. */
 #define MIN_STEP 1.1754943508222875e-38
 
+/* Planes are handled in groups of about L1's size: all ranges, then all parameters (vectorised over the planes, which is
+ * what makes 7x7 planes fast), then all values, while the group is in cache. */
+#define GROUP_ELEMENTS 4096u
+#define GROUP_PLANES 64u
+#define TILE 16u
+
 typedef struct {
-    float step, inverse, offset; /* q = min(top, (int)(x * inverse + offset)) */
-    uint32_t word;
-} plane_quantiser;
+    float low[GROUP_PLANES], high[GROUP_PLANES];
+    float inverse[GROUP_PLANES], offset[GROUP_PLANES]; /* q = (int)(x * inverse + offset) */
+    uint32_t words[GROUP_PLANES];
+} plane_group;
 
-/* Integers in the order of the floats: min, max and the test for NaN and infinity in one vectorised pass. */
-SPLITD_INLINE int32_t order_key(float v) {
-    int32_t bits = (int32_t)bits_of(v);
-    return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-
-SPLITD_INLINE float key_value(int32_t key) { return float_of((uint32_t)(key ^ ((key >> 31) & 0x7fffffff))); }
-
-/* Smallest and largest value of a plane; 0 if one of them is not finite or too large to quantise. */
+/* Smallest and largest value of a plane; 0 if one of them is not finite or too large to quantise.
+ *
+ * Over the bits as integers three comparisons find both, NaN and infinity: the largest signed integer is the largest
+ * float that is not negative, the largest unsigned one the most negative float, and the smallest unsigned one is the
+ * value nearest to zero, which is the other end where all values have one sign. */
 SPLITD_INLINE int plane_range(const float *x, size_t n, float *low, float *high) {
-    int32_t least = INT32_MAX, most = INT32_MIN;
+    int32_t most = INT32_MIN;
+    uint32_t farthest = 0, nearest = UINT32_MAX;
     for (size_t i = 0; i < n; i++) {
-        int32_t key = order_key(x[i]);
-        least = key < least ? key : least;
-        most = key > most ? key : most;
+        uint32_t bits = bits_of(x[i]);
+        most = (int32_t)bits > most ? (int32_t)bits : most;
+        farthest = bits > farthest ? bits : farthest;
+        nearest = bits < nearest ? bits : nearest;
     }
-    *low = key_value(least);
-    *high = key_value(most);
-    return most < KEY_LIMIT && least > ~KEY_LIMIT;
+    *low = float_of(farthest & 0x80000000u ? farthest : nearest);
+    *high = float_of(most < 0 ? nearest : (uint32_t)most);
+    return most < (int32_t)LIMIT_BITS && farthest < (0x80000000u | LIMIT_BITS);
 }
 
 SPLITD_INLINE float round_step_up(double step) {
@@ -51,45 +56,67 @@ SPLITD_INLINE float round_step_up(double step) {
     return float_of((bits + 0xffffu) & 0xffff0000u);
 }
 
-SPLITD_INLINE plane_quantiser make_quantiser(float low, float high, double steps_inverse) {
-    plane_quantiser q;
-    double range = (double)high - (double)low;
-    if (range == 0.0) {
-        q.step = q.inverse = q.offset = 0.0f;
-        q.word = bits_of(low + 0.0f) | 1u;
-        return q;
-    }
-    double magnitude = low < 0 ? -(double)low : (double)low;
-    double step = range * steps_inverse, least = magnitude * (1.0 / MAX_ZERO_POINT);
-    step = step < least ? least : step;
-    q.step = round_step_up(step < MIN_STEP ? MIN_STEP : step);
-    q.inverse = 1.0f / q.step;
-    /* Truncation is floor only for positive numbers. */
-    int32_t zero = (int32_t)((double)low / (double)q.step + 32768.5) - 32768;
-    q.offset = 0.5f - (float)zero;
-    q.word = (uint32_t)zero << 16 | bits_of(q.step) >> 15;
-    return q;
+/* Truncation is floor only for positive numbers; a zero point is above -32768. */
+SPLITD_INLINE int32_t zero_point(float low, float step) {
+    return (int32_t)((double)low / (double)step + 32768.5) - 32768;
 }
 
-SPLITD_INLINE void quantise_plane(const float *restrict x, size_t n, const plane_quantiser *p, int32_t top,
-                                  uint8_t *restrict out) {
-    float inverse = p->inverse, offset = p->offset;
-    for (size_t i = 0; i < n; i++) {
-        int32_t v = (int32_t)(x[i] * inverse + offset);
-        out[i] = (uint8_t)(v > top ? top : v);
-    }
+/* The parameters of one plane. Branchless, so that the loop over a group vectorises. */
+SPLITD_INLINE void make_quantiser(plane_group *g, size_t i, double top, double top_inverse) {
+    double low = (double)g->low[i], range = (double)g->high[i] - low;
+    double exact = range * top_inverse, least = (low < 0 ? -low : low) * (1.0 / MAX_ZERO_POINT);
+    exact = exact < least ? least : exact;
+    float step = round_step_up(exact < MIN_STEP ? MIN_STEP : exact);
+    int32_t zero = zero_point(g->low[i], step);
+    /* Where the rounding of both ends would need one value more than there is, the next wider step never does. */
+    float last = g->high[i] * (1.0f / step) + (0.5f - (float)zero);
+    step = (double)last >= top + 1.0 ? float_of(bits_of(step) + 0x10000u) : step;
+    zero = zero_point(g->low[i], step);
+    int constant = range == 0.0;
+    g->inverse[i] = constant ? 0.0f : 1.0f / step;
+    g->offset[i] = constant ? 0.0f : 0.5f - (float)zero;
+    g->words[i] = constant ? bits_of(g->low[i] + 0.0f) | 1u : (uint32_t)zero << 16 | bits_of(step) >> 15;
 }
 
-/* Quantises whole planes to 0..top while each is in cache: parameters to `words`, one byte a value to `out`. */
-SPLITD_CLONES SPLITD_FN int quantise_planes(const float *restrict x, size_t n, size_t plane, int32_t top,
+SPLITD_INLINE void quantise_run(const float *restrict x, size_t n, float inverse, float offset, uint8_t *restrict out) {
+    for (size_t i = 0; i < n; i++) out[i] = (uint8_t)(int32_t)(x[i] * inverse + offset);
+}
+
+/* Fixed-size tiles, the last one overlapping: no scalar tail, of which 49 or 196 elements would have much. */
+SPLITD_INLINE void quantise_plane(const float *restrict x, size_t n, float inverse, float offset, uint8_t *restrict out) {
+    if (n < TILE) {
+        quantise_run(x, n, inverse, offset, out);
+        return;
+    }
+    for (size_t i = 0; i + TILE <= n; i += TILE) quantise_run(x + i, TILE, inverse, offset, out + i);
+    quantise_run(x + n - TILE, TILE, inverse, offset, out + n - TILE);
+}
+
+SPLITD_INLINE size_t group_planes(size_t n, size_t plane) {
+    size_t fit = GROUP_ELEMENTS / plane, left = n / plane;
+    fit = fit < 1 ? 1 : fit > GROUP_PLANES ? GROUP_PLANES : fit;
+    return fit < left ? fit : left;
+}
+
+SPLITD_INLINE int quantise_group(const float *restrict x, size_t count, size_t plane, uint32_t top,
+                                 uint8_t *restrict words, uint8_t *restrict out) {
+    plane_group g;
+    int finite = 1;
+    for (size_t i = 0; i < count; i++) finite &= plane_range(x + i * plane, plane, &g.low[i], &g.high[i]);
+    if (!finite) return SPLITD_UNREPRESENTABLE;
+    for (size_t i = 0; i < count; i++) make_quantiser(&g, i, (double)top, 1.0 / (double)top);
+    for (size_t i = 0; i < count; i++)
+        quantise_plane(x + i * plane, plane, g.inverse[i], g.offset[i], out + i * plane);
+    memcpy(words, g.words, count * PARAMETER_BYTES);
+    return SPLITD_OK;
+}
+
+/* Quantises whole planes to 0..top: parameters to `words`, one byte a value to `out`. */
+SPLITD_CLONES SPLITD_FN int quantise_planes(const float *restrict x, size_t n, size_t plane, uint32_t top,
                                             uint8_t *restrict words, uint8_t *restrict out) {
-    double steps_inverse = 1.0 / (double)top;
-    for (size_t i = 0; i < n; i += plane, words += PARAMETER_BYTES) {
-        float low, high;
-        if (!plane_range(x + i, plane, &low, &high)) return SPLITD_UNREPRESENTABLE;
-        plane_quantiser p = make_quantiser(low, high, steps_inverse);
-        quantise_plane(x + i, plane, &p, top, out + i);
-        store_u32(words, p.word);
+    for (size_t i = 0, count; i < n; i += count * plane, words += count * PARAMETER_BYTES) {
+        count = group_planes(n - i, plane);
+        if (quantise_group(x + i, count, plane, top, words, out + i) < 0) return SPLITD_UNREPRESENTABLE;
     }
     return SPLITD_OK;
 }
