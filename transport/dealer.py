@@ -15,7 +15,6 @@ from splitd.transport.keys import ClientKeys
 from splitd.transport.limits import HANDSHAKE_TIMEOUT_S, HIGH_WATER_MARK, MAX_WELCOME_BYTES, SessionLimits
 from splitd.transport.messages import Buffer
 
-
 _HANDSHAKE_FAILURES = {
     zmq.Event.HANDSHAKE_FAILED_AUTH,
     zmq.Event.HANDSHAKE_FAILED_PROTOCOL,

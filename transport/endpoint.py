@@ -13,7 +13,7 @@ import zmq
 
 from splitd.errors import LinkError, OverloadError, UsageError
 from splitd.transport.client_record import ClientRecord
-from splitd.transport.endpoint_core import CompleteRequest, EndpointCore, EndpointCounters
+from splitd.transport.endpoint_core import EndpointCore, EndpointCounters
 from splitd.transport.incoming import IncomingRequest
 from splitd.transport.keys import AllowList, KeyPair
 from splitd.transport.limits import EndpointLimits
@@ -21,6 +21,7 @@ from splitd.transport.messages import Chunk, ErrorReply, ServerLoad, ServerTimin
 from splitd.transport.outgoing import Outgoing, outgoing
 from splitd.transport.raw_tensors import Array, raw_chunks
 from splitd.transport.router import Router
+from splitd.transport.transfer_desk import CompleteRequest, RequestKey
 from splitd.transport.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Endpoint:
             on_gone=self._on_gone,
         )
         self._lock = threading.Lock()
-        self._requests: dict[tuple[bytes, int, int], IncomingRequest] = {}
+        self._requests: dict[RequestKey, IncomingRequest] = {}
         self._wakeup = WakeUp()
         self._closing: str | None = None
         self._blocked = False
@@ -208,7 +209,7 @@ class Endpoint:
         self._requests[complete.key] = request
         return request
 
-    def _on_gone(self, key: tuple[bytes, int, int]) -> None:
+    def _on_gone(self, key: RequestKey) -> None:
         request = self._requests.pop(key, None)
         if request is not None:
             request.is_cancelled = True

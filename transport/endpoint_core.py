@@ -13,8 +13,8 @@ from typing import Any
 
 from splitd.errors import OverloadError, WireError
 from splitd.transport import handshake, wire
-from splitd.transport.assembly import Assembly, arrival_times
-from splitd.transport.client_record import ClientRecord, OpenProbe, OpenTransfer
+from splitd.transport.assembly import arrival_times
+from splitd.transport.client_record import ClientRecord, OpenProbe
 from splitd.transport.credits import Receipts, SendWindow
 from splitd.transport.limits import MAX_TENSOR_BYTES, PROTOCOL_VERSION, EndpointLimits
 from splitd.transport.messages import (
@@ -34,11 +34,11 @@ from splitd.transport.messages import (
     Report,
     ServerLoad,
     ServerTimings,
-    TensorMeta,
     Welcome,
 )
 from splitd.transport.observations import Arrival
 from splitd.transport.outgoing import Outgoing, outgoing
+from splitd.transport.transfer_desk import CompleteRequest, RequestKey, TransferDesk
 
 
 @dataclass(slots=True)
@@ -52,19 +52,6 @@ class EndpointCounters:
     overloads: int = 0
     abandoned_transfers: int = 0
     lost_clients: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CompleteRequest:
-    """All chunks of one request, checked against each other."""
-
-    key: tuple[bytes, int, int]
-    client: str
-    cut: int
-    deadline_s: float | None
-    tensors: tuple[TensorMeta, ...]
-    chunks: tuple[tuple[Chunk, ...], ...]
-    arrivals: tuple[Arrival, ...]
 
 
 def random_epoch() -> int:
@@ -86,7 +73,7 @@ class EndpointCore:
         limits: EndpointLimits,
         welcome: Callable[[], dict[str, Any]],
         load: Callable[[], ServerLoad],
-        on_gone: Callable[[tuple[bytes, int, int]], None],
+        on_gone: Callable[[RequestKey], None],
         new_epoch: Callable[[], int] = random_epoch,
     ) -> None:
         self.clients: dict[bytes, ClientRecord] = {}
@@ -94,6 +81,7 @@ class EndpointCore:
         self.strays: list[tuple[bytes, Outgoing]] = []  # messages to peers that are not (yet) clients
         self._model_digest = model_digest
         self._cut_names_hash = cut_names_hash
+        self._desk = TransferDesk(self.clients, limits)
         self._limits = limits
         self._welcome = welcome
         self._load = load
@@ -129,8 +117,9 @@ class EndpointCore:
             if now_s - client.heard_s > self._limits.client_idle_s:
                 self.forget(client.routing_id)
                 continue
-            for request_id, transfer in list(client.transfers.items()):
-                self._expire(now_s, client, request_id, transfer)
+            for request_id, error in self._desk.expired(now_s, client):
+                self.counters.abandoned_transfers += 1
+                self._end_transfer(client, request_id, error)
 
     def forget(self, routing_id: bytes) -> None:
         """Free all that is kept for a device that has gone."""
@@ -142,12 +131,12 @@ class EndpointCore:
 
     # What goes out
 
-    def may_reply(self, key: tuple[bytes, int, int]) -> bool:
+    def may_reply(self, key: RequestKey) -> bool:
         """Return whether the device still waits for this request."""
         client = self.clients.get(key[0])
         return client is not None and client.epoch == key[1] and key[2] in client.running_bytes
 
-    def queue_answer(self, key: tuple[bytes, int, int], items: Sequence[Outgoing]) -> None:
+    def queue_answer(self, key: RequestKey, items: Sequence[Outgoing]) -> None:
         """Queue the messages of an answer and free the request; nothing happens if nobody waits for it."""
         if not self.may_reply(key):
             return
@@ -184,11 +173,24 @@ class EndpointCore:
         self.counters.hellos += 1
         self.forget(routing_id)
         refuse = handshake.refusal(hello, model_digest=self._model_digest, cut_names_hash=self._cut_names_hash)
-        if refuse is None and len(self.clients) >= self._limits.max_clients:
+        if refuse is None and not self._make_room(now_s):
             refuse = Refuse("overload", f"the server has {len(self.clients)} devices already, its configured limit")
         if refuse is not None:
             self._refuse(routing_id, refuse, epoch=0, request_id=nonce)
-            return
+        else:
+            self._admit(now_s, routing_id, nonce, hello)
+
+    def _make_room(self, now_s: float) -> bool:
+        """Return whether one more device may come; at the limit one that has gone without a word makes room."""
+        if len(self.clients) < self._limits.max_clients:
+            return True
+        oldest = min(self.clients.values(), key=lambda client: client.heard_s)
+        if now_s - oldest.heard_s <= self._limits.client_silent_s:
+            return False
+        self.forget(oldest.routing_id)
+        return True
+
+    def _admit(self, now_s: float, routing_id: bytes, nonce: int, hello: Hello) -> None:
         client = ClientRecord(
             routing_id=routing_id,
             name=hello.name,
@@ -198,10 +200,14 @@ class EndpointCore:
             window=SendWindow(self._limits.window_bytes),
             receipts=Receipts(self._limits.ack_every_bytes),
         )
-        self.clients[routing_id] = client
         max_request_bytes = min(self._limits.max_pending_bytes_per_client, MAX_TENSOR_BYTES)
         welcome = Welcome(self._limits.window_bytes, max_request_bytes, self._welcome())
-        client.outbox.put_control(outgoing(welcome, epoch=client.epoch, request_id=nonce))
+        try:
+            client.outbox.put_control(outgoing(welcome, epoch=client.epoch, request_id=nonce))
+        except WireError as error:  # our own profile does not fit: say so instead of stopping for everyone
+            self._refuse(routing_id, Refuse("internal", f"the server cannot welcome anyone: {error}"), 0, nonce)
+            return
+        self.clients[routing_id] = client
 
     def _on_stale(self, routing_id: bytes, client: ClientRecord | None, envelope: wire.Envelope) -> None:
         """Drop what was meant for a former connection or server; a device that we do not know must say HELLO."""
@@ -230,8 +236,7 @@ class EndpointCore:
         if isinstance(message, Chunk):
             return self._on_chunk(now_s, client, envelope, message)
         if isinstance(message, Ping):
-            load = self._load()
-            self._send(client, Pong(message.sequence, load.queue_s, load.load))
+            self._send(client, Pong(message.sequence, self._load()))
         elif isinstance(message, Ack):
             client.window.acknowledge(message.received_bytes)
         elif isinstance(message, Cancel):
@@ -250,61 +255,15 @@ class EndpointCore:
         if chunk.is_result or chunk.model_digest != self._model_digest:
             raise WireError("a chunk of another model, or a result")
         client.receipts.add(len(chunk.payload))
-        request_id = envelope.request_id
         complete = None
         try:
-            transfer = self._transfer(now_s, client, request_id, chunk)
-            if transfer is not None:
-                transfer.assembly.add(chunk, Arrival(now_s, envelope.n_bytes))
-                transfer.last_s = now_s
-                self._check_memory(client)
-                complete = self._complete(client, request_id, transfer)
+            complete = self._desk.take(client, envelope.request_id, chunk, Arrival(now_s, envelope.n_bytes))
         except OverloadError as error:
             self.counters.overloads += 1
-            self._fail_transfer(client, request_id, OverloadError.code, str(error))
+            self._end_transfer(client, envelope.request_id, ErrorReply(error.code, str(error)))
         if client.receipts.is_due(at_the_end=chunk.chunk_index + 1 == chunk.chunk_count):
             self._send(client, Ack(client.receipts.tell()))
         return complete
-
-    def _transfer(self, now_s: float, client: ClientRecord, request_id: int, chunk: Chunk) -> OpenTransfer | None:
-        """Return the transfer that a chunk belongs to, a new one if need be; None if it is to be ignored."""
-        if request_id in client.refused_ids:
-            return None
-        if request_id in client.running_bytes:
-            raise WireError("more chunks for a complete request")
-        transfer = client.transfers.get(request_id)
-        if transfer is None:
-            if client.open_requests >= self._limits.max_open_requests_per_client:
-                raise OverloadError(f"{client.open_requests} requests of this device are open already")
-            deadline_s = None if chunk.deadline_ms is None else now_s + chunk.deadline_ms / 1e3
-            transfer = client.transfers[request_id] = OpenTransfer(Assembly(chunk), deadline_s, now_s)
-        return transfer
-
-    def _check_memory(self, client: ClientRecord) -> None:
-        held_bytes = client.pending_bytes
-        if held_bytes <= self._limits.max_pending_bytes // self._limits.max_clients:
-            return  # its fair share, which nobody can take away; saves the sum below for almost every chunk
-        if held_bytes > self._limits.max_pending_bytes_per_client:
-            raise OverloadError(f"this device's requests hold {held_bytes} bytes, over the server's limit")
-        if sum(other.pending_bytes for other in self.clients.values()) > self._limits.max_pending_bytes:
-            raise OverloadError("the requests of all devices together are over the server's memory limit")
-
-    def _complete(self, client: ClientRecord, request_id: int, transfer: OpenTransfer) -> CompleteRequest | None:
-        assembly = transfer.assembly
-        if not assembly.is_complete:
-            return None
-        chunks = assembly.chunks()
-        del client.transfers[request_id]
-        client.running_bytes[request_id] = assembly.pending_bytes
-        return CompleteRequest(
-            key=(client.routing_id, client.epoch, request_id),
-            client=client.name,
-            cut=assembly.cut,
-            deadline_s=transfer.deadline_s,
-            tensors=assembly.tensors,
-            chunks=chunks,
-            arrivals=tuple(assembly.arrivals),
-        )
 
     def _on_cancel(self, client: ClientRecord, request_id: int) -> None:
         client.refuse_request(request_id)
@@ -327,16 +286,9 @@ class EndpointCore:
             self._send(client, ProbeReport(0.0, arrival_times(client.probe.arrivals)), client.probe_id)
             client.probe = None
 
-    def _expire(self, now_s: float, client: ClientRecord, request_id: int, transfer: OpenTransfer) -> None:
-        if transfer.deadline_s is not None and now_s > transfer.deadline_s:
-            self._fail_transfer(client, request_id, "deadline", "the request was not complete by its deadline")
-        elif now_s - transfer.last_s > self._limits.transfer_idle_s:
-            self.counters.abandoned_transfers += 1
-            self._fail_transfer(client, request_id, "wire", "the transfer stopped before its last chunk")
-
-    def _fail_transfer(self, client: ClientRecord, request_id: int, code: str, message: str) -> None:
+    def _end_transfer(self, client: ClientRecord, request_id: int, error: ErrorReply) -> None:
         client.refuse_request(request_id)
-        self._send(client, ErrorReply(code, message), request_id)
+        self._send(client, error, request_id)
 
     def _send(self, client: ClientRecord, message: Message, request_id: int = 0) -> None:
         client.outbox.put_control(outgoing(message, epoch=client.epoch, request_id=request_id))

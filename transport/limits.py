@@ -44,6 +44,7 @@ class SessionLimits:
 
     window_bytes: int = 4 * MIB  # unacknowledged payload on the way to the server, at most
     min_window_bytes: int = 512 * KIB
+    first_window_bytes: int = 1 * MIB  # while the rate is unknown; 50 MB/s at 20 ms
     # On a slow link the window shrinks to this much time, or pings and cancellations would sit behind seconds of data.
     window_s: float = 0.5
     ack_every_bytes: int = 128 * KIB
@@ -77,5 +78,7 @@ class EndpointLimits:
     window_bytes: int = 4 * MIB
     ack_every_bytes: int = 128 * KIB
     transfer_idle_s: float = 10.0  # an unfinished transfer without a new chunk for this long is dropped
+    # A device that reconnects leaves its old record behind; at the limit of clients one so long silent makes room.
+    client_silent_s: float = 5.0
     client_idle_s: float = 30.0  # devices ping every second: this long a silence is a device that has gone
     max_probe_messages: int = 4096

@@ -6,13 +6,22 @@ message: they belong to the envelope (`wire.Envelope`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from splitd.errors import WireError
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+def _check_numbers(*numbers: float) -> None:
+    """Raise WireError for a time or a load that no peer would accept: infinite, not a number, or negative."""
+    if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
+        raise WireError(f"times and loads must be finite and not negative: {numbers}")
 
 
 class MessageType(IntEnum):
@@ -111,6 +120,17 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerLoad:
+    """How long a request that came now would wait, and how busy the server is (1.0 = fully)."""
+
+    queue_s: float = 0.0
+    load: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.queue_s, self.load)
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Are you there?"""
 
@@ -119,11 +139,10 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Yes; a request that came now would wait `queue_s`, and the server is `load` busy (1.0 = fully)."""
+    """Yes; and this is the server's load now."""
 
     sequence: int
-    queue_s: float
-    load: float
+    load: ServerLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +176,6 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerLoad:
-    """How long a request that came now would wait, and how busy the server is (1.0 = fully)."""
-
-    queue_s: float = 0.0
-    load: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class ServerTimings:
     """Where the server's time went for one request, and how loaded it was."""
 
@@ -172,6 +183,9 @@ class ServerTimings:
     decode_s: float
     compute_s: float
     load: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.queue_s, self.decode_s, self.compute_s, self.load)
 
 
 @dataclass(frozen=True, slots=True)

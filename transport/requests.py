@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from splitd.errors import RemoteError, SplitdError, WireError
+from splitd.errors import RemoteError, SplitdError, UsageError, WireError
 from splitd.transport.assembly import Assembly, as_arrivals
 from splitd.transport.limits import MAX_CUT, MAX_TENSORS
 from splitd.transport.messages import Chunk, ErrorReply, Report, ServerTimings, TensorMeta
@@ -87,8 +87,9 @@ class RequestTable:
         self._requests.pop(request_id, None)
 
     def outcome(self, request_id: int) -> Outcome | None:
-        """Return how the request ended; None while it has not."""
-        return self._requests[request_id].outcome
+        """Return how the request ended; None while it has not. A request that is not in the table was closed."""
+        request = self._requests.get(request_id)
+        return UsageError("the exchange is closed") if request is None else request.outcome
 
     def unfinished(self) -> Iterator[int]:
         """Yield the ids of the requests that have not ended."""

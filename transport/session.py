@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import zmq
 
-from splitd.errors import DeadlineError, LinkError, UsageError
+from splitd.errors import DeadlineError, LinkError
 from splitd.transport.dealer import Dealer, LinkEvent
 from splitd.transport.exchange import Exchange
 from splitd.transport.keys import ClientKeys
@@ -20,7 +20,8 @@ from splitd.transport.link import LinkEstimate, LinkEstimator
 from splitd.transport.messages import Hello
 from splitd.transport.outgoing import Outgoing
 from splitd.transport.requests import Outcome, RequestMeta
-from splitd.transport.session_core import ServerInfo, SessionCore, SessionCounters
+from splitd.transport.session_core import SessionCore
+from splitd.transport.session_info import ServerInfo, SessionCounters
 from splitd.transport.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)
@@ -157,18 +158,19 @@ class Session:
     def send_item(self, item: Outgoing, deadline_s: float | None) -> None:
         """Queue one chunk as soon as the credits allow; raises LinkError, DeadlineError, or the request's error."""
         with self._changed:
-            self._wait(lambda: self._sendable(item), deadline_s, "the link took no more bytes before the deadline")
+            if not self._wait(lambda: self._sendable(item), deadline_s):
+                raise DeadlineError("the link took no more bytes before the deadline")
             self._core.queue_chunk(item)
         self._wakeup.set()
 
     def wait_outcome(self, request_id: int, deadline_s: float | None) -> Outcome:
         """Wait for the end of a request; raises DeadlineError."""
         with self._changed:
-            self._wait(lambda: self._core.requests.outcome(request_id) is not None, deadline_s, "no answer in time")
+            self._wait(lambda: self._core.requests.outcome(request_id) is not None, deadline_s)
             outcome = self._core.requests.outcome(request_id)
-            if outcome is None:
-                raise UsageError("the exchange is closed")
-            return outcome
+        if outcome is None:
+            raise DeadlineError("no answer in time")
+        return outcome
 
     def close_request(self, request_id: int) -> None:
         """Forget a request; the server is told if it is still at it."""
@@ -184,10 +186,10 @@ class Session:
             raise outcome
         return self._core.window.has_room(item.credit_bytes)
 
-    def _wait(self, condition: Callable[[], bool], deadline_s: float | None, message: str) -> None:
+    def _wait(self, condition: Callable[[], bool], deadline_s: float | None) -> bool:
+        """Wait for `condition` up to the deadline; return whether it holds."""
         timeout_s = None if deadline_s is None else max(0.0, deadline_s - self.clock())
-        if not self._changed.wait_for(condition, timeout_s):
-            raise DeadlineError(message)
+        return self._changed.wait_for(condition, timeout_s)
 
     def _run(self, dealer: Dealer) -> None:
         try:

@@ -6,16 +6,14 @@ in `outbox`, and replaces the socket when `take_reset` says so.
 
 from __future__ import annotations
 
-import math
-import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from splitd.errors import LinkError, OverloadError, WireError
 from splitd.transport import wire
 from splitd.transport.credits import Receipts, SendWindow
-from splitd.transport.limits import MAX_CHUNK_BYTES, SessionLimits
+from splitd.transport.greeter import Greeter, random_id
+from splitd.transport.limits import SessionLimits
 from splitd.transport.link import LinkEstimator
 from splitd.transport.messages import (
     Ack,
@@ -37,33 +35,8 @@ from splitd.transport.messages import (
 from splitd.transport.outgoing import Outbox, Outgoing, outgoing
 from splitd.transport.pinger import Pinger
 from splitd.transport.requests import Reply, RequestMeta, RequestTable
+from splitd.transport.session_info import ServerInfo, SessionCounters
 from splitd.transport.session_state import WELCOMED_STATES, Event, SessionState, follow
-
-
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """What the server said in its WELCOME."""
-
-    name: str
-    version: str
-    document: dict[str, Any]
-    window_bytes: int
-    max_request_bytes: int
-
-
-@dataclass(slots=True)
-class SessionCounters:
-    """What was dropped or happened so far, for status and metrics."""
-
-    reconnects: int = 0
-    stale_messages: int = 0
-    late_messages: int = 0
-    wire_errors: int = 0
-
-
-def random_id() -> int:
-    """Return a nonce that no former connection has used."""
-    return secrets.randbits(63) | 1
 
 
 class SessionCore:
@@ -86,16 +59,12 @@ class SessionCore:
         self.outbox = Outbox()
         self.window = SendWindow(limits.window_bytes)
         self.requests = RequestTable(limits.max_result_bytes)
-        self._hello = hello
+        self._greeter = Greeter(hello, limits, new_id)
         self._limits = limits
         self._estimator = estimator
-        self._new_id = new_id
         self._next_request_id = new_id()
         self._receipts = Receipts(limits.ack_every_bytes)
         self._pinger = Pinger(limits)
-        self._nonce = 0
-        self._hello_due_s = math.inf
-        self._hello_expires_s = math.inf
         self.is_connected = False
         self._was_ready = False
         self._wants_reset = False
@@ -157,9 +126,8 @@ class SessionCore:
     def on_key_refused(self, now_s: float, reason: str) -> None:
         """Handle a handshake that the server refused because of our key."""
         self.is_connected = False
-        self._hello_expires_s = math.inf
         self._refused(now_s, reason)
-        self._hello_due_s = math.inf
+        self._greeter.stop()  # ZeroMQ tries again by itself
 
     def on_frames(self, now_s: float, frames: Sequence[Buffer]) -> None:
         """Handle one received message; a broken one costs the connection."""
@@ -177,9 +145,9 @@ class SessionCore:
 
     def on_tick(self, now_s: float) -> None:
         """Do what time demands: HELLO again, ping, doubt, give up."""
-        if now_s >= self._hello_due_s:
+        if now_s >= self._greeter.due_s:
             self._say_hello(now_s)
-        if now_s >= self._hello_expires_s:
+        if now_s >= self._greeter.expires_s:
             self._lose(now_s, f"no answer to our HELLO within {self._limits.hello_timeout_s:g} s", reset=True)
         if self.state in WELCOMED_STATES:
             self._watch(now_s)
@@ -188,7 +156,7 @@ class SessionCore:
 
     def next_wake_s(self, now_s: float) -> float:
         """Return when `on_tick` has something to do next, if nothing else happens."""
-        wake_s = min(self._hello_due_s, self._hello_expires_s, now_s + self._limits.ping_interval_s)
+        wake_s = min(self._greeter.due_s, self._greeter.expires_s, now_s + self._limits.ping_interval_s)
         return min(wake_s, self._pinger.next_s) if self.state in WELCOMED_STATES else wake_s
 
     def take_reset(self) -> bool:
@@ -200,7 +168,7 @@ class SessionCore:
 
     def _dispatch(self, now_s: float, envelope: wire.Envelope) -> None:
         message = envelope.message
-        if isinstance(message, Welcome | Refuse) and envelope.request_id == self._nonce:
+        if isinstance(message, Welcome | Refuse) and self._greeter.is_answer(envelope.request_id):
             self._on_hello_answer(now_s, envelope.epoch, message)
         elif self.state not in WELCOMED_STATES or envelope.epoch != self.epoch:
             self.counters.stale_messages += 1
@@ -210,16 +178,13 @@ class SessionCore:
             self._on_message(now_s, envelope)
 
     def _on_hello_answer(self, now_s: float, epoch: int, answer: Welcome | Refuse) -> None:
-        self._nonce = 0
-        self._hello_expires_s = math.inf
         if isinstance(answer, Refuse):
             self._refused(now_s, answer.message)
             return
-        self._hello_due_s = math.inf
         self.epoch = epoch
         self.error = None
-        self.server = _server_info(answer)
-        self.window = SendWindow(min(self._limits.window_bytes, answer.window_bytes))
+        self.server = ServerInfo.of(answer)
+        self.window = SendWindow(self._window_bytes(now_s, answer.window_bytes))
         self._receipts = Receipts(self._limits.ack_every_bytes)
         self._pinger.restart(now_s)
         self.counters.reconnects += self._was_ready
@@ -230,7 +195,7 @@ class SessionCore:
         message = envelope.message
         if isinstance(message, Bye):
             self._lose(now_s, f"the server said good-bye: {message.reason}")
-            self._hello_due_s = now_s + self._limits.refused_retry_s
+            self._greeter.again_at(now_s + self._limits.refused_retry_s)
         elif isinstance(message, Refuse):
             self._forgotten(now_s, message.message)
         else:
@@ -240,7 +205,7 @@ class SessionCore:
             handler(now_s, envelope, message)
 
     def _on_pong(self, now_s: float, _envelope: wire.Envelope, pong: Pong) -> None:
-        self.server_load = ServerLoad(pong.queue_s, pong.load)
+        self.server_load = pong.load
         self.server_load_s = now_s
         rtt_s = self._pinger.pong(now_s, pong.sequence)
         if rtt_s is not None:
@@ -285,10 +250,15 @@ class SessionCore:
     def _learn(self, now_s: float, reply: Reply) -> None:
         self._estimator.on_transfer(now_s, reply.up)
         self._estimator.on_transfer(now_s, reply.down)
+        if self.server is not None:
+            self.window.limit_bytes = self._window_bytes(now_s, self.server.window_bytes)
+
+    def _window_bytes(self, now_s: float, server_window_bytes: int) -> int:
         rate = self._estimator.estimate(now_s).up
-        if rate is not None and self.server is not None:
-            wanted = max(self._limits.min_window_bytes, MAX_CHUNK_BYTES, int(rate.p50 * self._limits.window_s))
-            self.window.limit_bytes = min(wanted, self._limits.window_bytes, self.server.window_bytes)
+        wanted = self._limits.first_window_bytes
+        if rate is not None:
+            wanted = max(self._limits.min_window_bytes, int(rate.p50 * self._limits.window_s))
+        return min(wanted, self._limits.window_bytes, server_window_bytes)
 
     def _watch(self, now_s: float) -> None:
         silence_s = self._pinger.silence_s(now_s, self.window.in_flight_bytes)
@@ -299,17 +269,14 @@ class SessionCore:
             self._follow(now_s, Event.SILENT)
 
     def _say_hello(self, now_s: float) -> None:
-        self._nonce = self._new_id()
-        self._hello_due_s = math.inf
-        self._hello_expires_s = now_s + self._limits.hello_timeout_s
         self.outbox.clear()
-        self.outbox.put_control(outgoing(self._hello, epoch=0, request_id=self._nonce))
+        self.outbox.put_control(self._greeter.say(now_s))
 
     def _refused(self, now_s: float, reason: str) -> None:
         self.error = reason
-        self._hello_due_s = now_s + self._limits.refused_retry_s
         self._follow(now_s, Event.REFUSED)
         self._end_epoch(reason)
+        self._greeter.again_at(now_s + self._limits.refused_retry_s)
 
     def _forgotten(self, now_s: float, reason: str) -> None:
         self.error = reason
@@ -321,14 +288,13 @@ class SessionCore:
         """End the epoch; with `reset` the connection itself is not trusted any more."""
         self._wants_reset = self._wants_reset or reset
         self.is_connected = self.is_connected and not reset
-        self._hello_due_s = self._hello_expires_s = math.inf
         self.error = reason
         self._follow(now_s, Event.LOST)
         self._end_epoch(reason)
 
     def _end_epoch(self, reason: str) -> None:
         self.epoch = 0
-        self._nonce = 0
+        self._greeter.stop()
         self.outbox.clear()
         self.window = SendWindow(self._limits.window_bytes)
         self.requests.fail_all(LinkError(f"the server was lost: {reason}"))
@@ -344,8 +310,3 @@ class SessionCore:
 
     def _send(self, message: Message, request_id: int = 0) -> None:
         self.outbox.put_control(outgoing(message, epoch=self.epoch, request_id=request_id))
-
-
-def _server_info(welcome: Welcome) -> ServerInfo:
-    name, version = (str(welcome.document.get(key, "")) for key in ("name", "version"))
-    return ServerInfo(name, version, welcome.document, welcome.window_bytes, welcome.max_request_bytes)

@@ -34,6 +34,7 @@ from splitd.transport.messages import (
     ProbeReport,
     Refuse,
     Report,
+    ServerLoad,
     ServerTimings,
     Welcome,
 )
@@ -115,13 +116,12 @@ def _unpack_ping(reader: Reader, _payload: Buffer) -> Ping:
 
 
 def _pack_pong(pong: Pong) -> Body:
-    return _U32.pack(pong.sequence) + _PONG.pack(pong.queue_s, pong.load), None
+    return _U32.pack(pong.sequence) + _PONG.pack(pong.load.queue_s, pong.load.load), None
 
 
 def _unpack_pong(reader: Reader, _payload: Buffer) -> Pong:
     (sequence,) = reader.ints(_U32)
-    queue_s, load = _non_negative(reader.take(_PONG))
-    return Pong(sequence, queue_s, load)
+    return Pong(sequence, ServerLoad(*reader.take(_PONG)))
 
 
 def _pack_ack(ack: Ack) -> Body:
