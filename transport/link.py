@@ -20,8 +20,8 @@ LinkState = Literal["unknown", "up", "suspect", "down"]
 class LinkConfig:
     """Settings of the estimator.
 
-    `suspect_after_s`: silence (no ping, no transfer) after which the link is suspect; several pings of one a second, because
-    one lost ping on Wi-Fi says nothing. `rto_s`: silence after which TCP may start slowly.
+    `suspect_after_s`: silence (no ping, no transfer) after which the link is suspect; several pings of one a second,
+    because one lost ping on Wi-Fi says nothing. `rto_s`: silence after which TCP may start slowly.
     """
 
     suspect_after_s: float = 4.0
@@ -47,7 +47,7 @@ class LinkEstimate:
     down_path: PathModel | None = None
 
     def transfer_s(self, n_bytes: int, direction: Direction, idle_s: float = 0.0) -> Quantiles | None:
-        """Return the seconds that `n_bytes` need beyond the round trip, `idle_s` after the last bytes; None: unknown."""
+        """Return the seconds that `n_bytes` need beyond the round trip after `idle_s` of silence; None: unknown."""
         path = self.up_path if direction == "up" else self.down_path
         return None if path is None else path.quantiles(n_bytes, idle_s)
 

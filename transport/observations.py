@@ -43,11 +43,11 @@ class Transfer:
 
     * `arrivals` stand on the receiver's clock (the server's for "up", the device's for "down").
     * `started_s` and `ended_s` stand on the device's clock. For "up", `started_s` is when the first chunk was handed to
-      the socket and `ended_s` is when the first byte of the answer (result or probe report) came back, less the time the
-      server says it held the request after the last chunk had arrived; so `ended_s - started_s` is one round trip
+      the socket and `ended_s` is when the first byte of the answer (result or probe report) came back, less the time
+      the server says it held the request after the last chunk had arrived; so `ended_s - started_s` is one round trip
       plus the transfer, a + D/r. For "down" they are the first and the last arrival.
 
-    `n_bytes` counts everything sent, headers included. `idle_before_s` is how long nothing had been sent in this direction.
+    `n_bytes` counts everything sent, headers included. `idle_before_s` is how long nothing had been sent this way.
     """
 
     direction: Direction

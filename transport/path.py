@@ -1,9 +1,9 @@
 """One direction of the link as a formula: how long do D bytes take beyond the round trip?
 
-    time(D, idle) = ( max(0, D - credit(idle)) / rate + slow_start · rounds(D) · rtt ) · residual
+    time(D, idle) = max(0, residual · D - credit(idle)) / rate + residual · slow_start · lost(D)
 
-`credit` is what passes at line speed before the shaping bites (token bucket, socket buffers); it refills at the link's rate.
-`rounds(D)` is the number of extra round trips that a TCP sender restarting from its initial window needs (RFC 6928, RFC 5681 §4.1).
+`credit` is what passes at line speed before the shaping bites (token bucket, socket buffers); it refills at the link's
+rate. `lost(D)` is what a TCP sender loses that restarts from its initial window (RFC 6928, RFC 5681 §4.1).
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ Floats = npt.NDArray[np.float64]
 # RFC 6928: ten segments of 1460 bytes; also Linux's restart window after idle.
 INITIAL_WINDOW_BYTES = 14_600.0
 
+_EXACT = Quantiles.exactly(1.0)
+
 
 @dataclass(frozen=True)
 class PathModel:
     """What is known about one direction.
 
-    `rate` in bytes/s; `credit_bytes` pass at line speed after a long pause; `rtt_s` the round trip; `slow_start` the share
-    (0..1) of a full slow start that transfers after `rto_s` of silence really suffer; `residual` the quantiles of
-    measured over predicted time.
+    `rate` in bytes/s; `credit_bytes` pass at line speed after a long pause; `rtt_s` the round trip; `slow_start` the
+    share (0..1) of a full slow start that transfers after `rto_s` of silence really suffer; `residual` the quantiles
+    of measured over modelled time.
     """
 
     rate: Quantiles
@@ -35,31 +37,40 @@ class PathModel:
     credit_bytes: float = 0.0
     slow_start: float = 0.0
     rto_s: float = 0.2
-    residual: Quantiles = Quantiles(1.0, 1.0, 1.0)
+    residual: Quantiles = _EXACT
 
-    def seconds(self, n_bytes: Floats, idle_s: float = 0.0) -> Floats:
-        """Return the expected transfer seconds of each size, without the round trip."""
-        credit = min(self.credit_bytes, self.rate.p50 * idle_s)
-        fluid: Floats = np.maximum(n_bytes - credit, 0.0) / self.rate.p50
-        if self.slow_start > 0.0 and idle_s > self.rto_s:
-            fluid += self.slow_start * slow_start_seconds(n_bytes, self.rate.p50, self.rtt_s)
+    def seconds(self, n_bytes: Floats, idle_s: float | Floats = 0.0) -> Floats:
+        """Return the median transfer seconds of each size, without the round trip; never falls as the size grows.
+
+        `idle_s` is the silence before each transfer: one number, or one per size.
+        """
+        fluid: Floats = n_bytes * (self.residual.p50 / self.rate.p50)
+        if self.credit_bytes > 0.0:
+            credit = np.minimum(self.credit_bytes / self.rate.p50, idle_s)
+            fluid = np.maximum(fluid - credit, 0.0)
+        if self.slow_start > 0.0:
+            lost = slow_start_seconds(n_bytes, self.rate.p50, self.rtt_s)
+            fluid = fluid + lost * (np.greater(idle_s, self.rto_s) * (self.slow_start * self.residual.p50))
         return fluid
 
     def quantiles(self, n_bytes: float, idle_s: float = 0.0) -> Quantiles:
         """Return the transfer seconds of one size with bounds, without the round trip."""
-        middle = float(self.seconds(np.array([n_bytes]), idle_s)[0])
-        return self.residual.scaled(middle)
+        middle = float(self.seconds(np.array([float(n_bytes)]), idle_s)[0])
+        return self.residual.scaled(middle / self.residual.p50)
 
 
 def slow_start_seconds(n_bytes: Floats, rate_bytes_per_s: float, rtt_s: float) -> Floats:
     """Return how much longer each size takes when the sender starts from the initial window instead of a full pipe.
 
-    The window doubles every round trip; a round is lost as far as its window is short of the bandwidth-delay product.
+    The window doubles every round trip until it fills the pipe (rate · rtt); until then each round trip moves one
+    window instead of one pipe. The answer is continuous in the size and never falls as it grows.
     """
     pipe = rate_bytes_per_s * rtt_s
     if pipe <= INITIAL_WINDOW_BYTES:
         return np.zeros_like(n_bytes)
-    rounds: Floats = np.floor(np.log2(np.minimum(n_bytes, pipe) / INITIAL_WINDOW_BYTES + 1.0))
-    sent_in_rounds = INITIAL_WINDOW_BYTES * (np.exp2(rounds) - 1.0)
-    lost: Floats = np.maximum(rounds * rtt_s - sent_in_rounds / rate_bytes_per_s, 0.0)
+    # Bytes sent before the window that is about to be sent, for each size: W·(2^n - 1) with n whole rounds behind it.
+    rounds: Floats = np.floor(np.log2(np.maximum(n_bytes - 1.0, 0.0) / INITIAL_WINDOW_BYTES + 1.0))
+    rounds = np.minimum(rounds, np.ceil(np.log2(pipe / INITIAL_WINDOW_BYTES)))
+    before = INITIAL_WINDOW_BYTES * (np.exp2(rounds) - 1.0)
+    lost: Floats = rounds * rtt_s - before / rate_bytes_per_s
     return lost
