@@ -32,6 +32,7 @@ clean:
 $(VENV)/installed: pyproject.toml
 	PYTHON=$(PYTHON) sh .ci/prerequisites
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing into $(VENV): minutes the first time, torch is large'
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[test]'
 	touch $@
 

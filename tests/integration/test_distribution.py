@@ -36,6 +36,9 @@ print(select.load_backend().NAME)
 """
 
 
+NOT_DATA = {".py", ".pyc", ".pyx", ".pxd", ".h", ".c", ".so"}
+
+
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Archives:
     return build(tmp_path_factory.mktemp("dist"))
@@ -55,6 +58,14 @@ def test_the_wheel_has_every_module_through_the_links(archives: Archives) -> Non
     with zipfile.ZipFile(archives.wheel) as wheel:
         packed = {name for name in wheel.namelist() if name.endswith(".py")}
     assert packed == {str(path.relative_to(SOURCE)) for path in sources(".py")}
+
+
+def test_the_wheel_has_every_data_file(archives: Archives) -> None:
+    with zipfile.ZipFile(archives.wheel) as wheel:
+        packed = set(wheel.namelist())
+    data = {str(path.relative_to(SOURCE)) for path in sources("") if path.suffix not in NOT_DATA}
+    assert data
+    assert data <= packed
 
 
 def test_the_wheel_has_the_extension_and_its_types_and_no_sources(archives: Archives) -> None:
