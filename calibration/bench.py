@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,32 +34,32 @@ class Bench:
         """Move arrays to the device."""
         return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
 
-    def laps(self, batch: int) -> tuple[float, ...]:
-        """Run one pass; return the seconds of preparation, then of each of the K segments.
+    def laps(self, batch: int, throttle: Throttle | None = None) -> tuple[float, ...]:
+        """Run one pass; return the busy seconds of preparation, then of each of the K segments.
 
-        The last one includes moving the result to the host.
+        The last one includes moving the result to the host. With a throttle the processor idles after each, which is
+        not counted.
         """
         watch = stopwatch_for(self.device)
-        watch.mark()
-        live = self.prepare(self.images[:batch])
-        watch.mark()
-        for i in range(self.partition.K):
-            live = self.partition.segment(i, live)
-            if i == self.partition.K - 1:
-                to_host(live)
-            watch.mark()
-        return watch.laps()
+        slowed = throttle if throttle is not None else Throttle(None)
 
-    def throttled_s(self, batch: int, throttle: Throttle) -> float:
-        """Run one pass that idles after preparation and after every segment; return its seconds."""
-        started = time.perf_counter()
-        with throttle:
-            live = self.prepare(self.images[:batch])
+        def lap(work: Callable[[], Tensors]) -> Tensors:
+            with slowed:
+                watch.mark()
+                live = work()
+                watch.mark()
+            return live
+
+        live = lap(lambda: self.prepare(self.images[:batch]))
         for i in range(self.partition.K):
-            with throttle:
-                live = self.partition.segment(i, live)
-        to_host(live)
-        return time.perf_counter() - started
+            live = lap(partial(self._segment, i, live))
+        return watch.laps()[::2]
+
+    def _segment(self, i: int, live: Tensors) -> Tensors:
+        live = self.partition.segment(i, live)
+        if i == self.partition.K - 1:
+            to_host(live)
+        return live
 
 
 def to_host(live: Tensors) -> Arrays:

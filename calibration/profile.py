@@ -49,7 +49,7 @@ class LatencyProfile:
             machine does not run heads.
         tails: Times of tail(k).
         codecs: Costs by (k, codec label).
-        throttle_ratio: Really idling time over computed idling time of whole throttled passes; None without throttle.
+        throttle_ratio: Time of passes that really idled over their computed time; None without throttle.
 
     Asking for what this machine did not measure raises ProfileError.
     """

@@ -1,0 +1,96 @@
+"""`splitd calibrate`: measure this machine now, show what was measured, and save it for the daemon."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from splitd.agent.config import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
+from splitd.agent.network import Network
+from splitd.agent.profile_tables import chain_table, codec_table, notes
+from splitd.agent.views import calibrated_codecs
+from splitd.calibration.obtain import CalibrationSettings, Obtained, obtain_profile
+
+SCHEMA_VERSION = 1
+
+
+@click.command("calibrate", short_help="measure this machine, show and save the profile")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    default=AGENT_CONFIG,
+    show_default=True,
+    help="The agent's or the server's configuration; it says what is measured.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(config_file: Path, *, as_json: bool) -> None:
+    """Time heads, tails and codecs at the configured batch sizes, show the medians, and save the profile."""
+    config = load_config(config_file, config_kind(config_file))
+    with _progress() as progress:
+        bar = progress.add_task(f"loading {config.model.name}", total=1.0)
+        network = Network(config.model, config.device, _cuts(config))
+        obtained = obtain_profile(
+            network.model,
+            network.partition,
+            _settings(config),
+            state_dir=config.calibration.state_dir,
+            fresh=True,
+            progress=lambda share, doing: progress.update(bar, completed=share, description=doing),
+        )
+    if as_json:
+        click.echo(json.dumps(_document(obtained), indent=1))
+    else:
+        _show(obtained)
+
+
+def _cuts(config: AgentConfig | ServerConfig) -> str:
+    return config.planner.cuts if isinstance(config, AgentConfig) else config.planner_cuts
+
+
+def _settings(config: AgentConfig | ServerConfig) -> CalibrationSettings:
+    device = isinstance(config, AgentConfig)
+    return CalibrationSettings(
+        role="device" if device else "server",
+        batch_sizes=config.calibration.batch_sizes,
+        codecs=calibrated_codecs(config.planner.codecs if isinstance(config, AgentConfig) else config.codecs),
+        repeats=config.calibration.repeats,
+        throttle=config.device.throttle,
+        device=config.device.name,
+    )
+
+
+def _progress() -> Progress:
+    """Return a bar on stderr, so that stdout holds the result alone."""
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _document(obtained: Obtained) -> dict[str, object]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "path": str(obtained.path),
+        "problems": list(obtained.problems),
+        "profile": obtained.profile.to_json(),
+    }
+
+
+def _show(obtained: Obtained) -> None:
+    console = Console()
+    console.print(chain_table(obtained.profile))
+    console.print(codec_table(obtained.profile))
+    for line in notes(obtained.profile):
+        console.print(line)
+    for problem in obtained.problems:
+        console.print(problem, style="red")
+    if not any("cannot be saved" in problem for problem in obtained.problems):
+        console.print(f"saved: {obtained.path}")
