@@ -97,7 +97,7 @@ def link(document: Document) -> RenderableType:
         f"{document['samples']} rate readings, the last {age}",
         f"a transfer after a pause takes {document['idle_factor']:.2f} times as long",
         f"congestion control {congestion['algorithm']}, slow start after idle {slow_start}",
-        f"probes: {document['probes']['sent']} sent, {document['probes']['failed']} failed",
+        ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in document["counters"].items()),
     ]
     return Group(table, *(Text(f"  {note}") for note in notes))
 

@@ -39,6 +39,7 @@ class History:
         self._lock = threading.Lock()
         self._last_choice: tuple[str, str] | None = None
         self.batches = 0
+        self.by_source: dict[str, int] = {"server": 0, "local": 0, "finished-locally": 0}
         self.switches = 0
 
     def add(self, record: Record) -> bool:
@@ -49,6 +50,7 @@ class History:
             self._last_choice = choice
             self._records.append(record)
             self.batches += 1
+            self.by_source[record.source] += 1
             self.switches += switched
             return switched
 

@@ -14,6 +14,7 @@ from splitd.agent.demo.levels import best_fixed, built_in_trace, look_ahead
 from splitd.agent.demo.processes import Processes
 from splitd.agent.demo.summary import BatchRow
 from splitd.agent.traces import Trace, steps
+from splitd.calibration.samples import generated_images
 from splitd.errors import SplitdError
 
 WARM_UP_S = 1.5  # at the trace's first rate, so that no policy starts with an estimate from the one before
@@ -24,34 +25,12 @@ Image = npt.NDArray[np.uint8]
 OnBatch = Callable[[BatchRow], None]
 
 
-def make_frames(side: int) -> list[Image]:
-    """Return camera-like frames (side, side, 3): smooth colour fields with edges and a little noise."""
-    generator = np.random.default_rng(0)
-    y, x = np.mgrid[0:side, 0:side] / side
-    frames = []
-    for _ in range(FRAMES):
-        waves = sum(
-            generator.normal(size=3)
-            / n
-            * np.sin(2 * np.pi * (n * x * generator.normal() + n * y * generator.normal()))[..., None]
-            for n in range(1, 7)
-        )
-        image = (
-            128
-            + 45 * waves
-            + 25 * (x > generator.uniform(0.2, 0.8))[..., None]
-            + generator.normal(0, 3, (side, side, 3))
-        )
-        frames.append(np.clip(image, 0, 255).astype(np.uint8))
-    return frames
-
-
 class Runner:
     """Feeds frames to the agent, one batch after the other, while the link follows a trace."""
 
     def __init__(self, processes: Processes, side: int, on_batch: OnBatch) -> None:
         self._processes = processes
-        self._frames: Iterator[Image] = cycle(make_frames(side))
+        self._frames: Iterator[Image] = cycle(generated_images(FRAMES, side, side))
         self._on_batch = on_batch
 
     def choose_trace(self, given: Trace | None, seconds: float) -> tuple[Trace, tuple[str, str]]:

@@ -1,0 +1,225 @@
+"""What the agent knows and decides with: profiles of both ends, the link, load factors, the planner.
+
+The pipeline asks it for each batch and tells it what came of it; the control socket reads it from another thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from splitd.agent import crossing
+from splitd.agent.config import PlannerSection
+from splitd.agent.costs import candidate_costs
+from splitd.agent.decision import CandidateCost, CandidateKey, Decision, ServerView, State
+from splitd.agent.load import SpeedFactor
+from splitd.agent.network import Array
+from splitd.agent.offload import Outcome
+from splitd.agent.planner import Planner, PlannerConfig
+from splitd.calibration.profile import LatencyProfile
+from splitd.errors import ProfileError, UsageError
+from splitd.transport.link import LinkEstimate
+from splitd.transport.observations import Quantiles
+from splitd.transport.path import PathModel
+from splitd.transport.session import Session
+
+log = logging.getLogger(__name__)
+
+# A server that takes this many times the predicted p90 is not waited for any longer: the rate has collapsed in
+# mid-transfer or the link is a black hole, and the kept activation is finished here.
+PATIENCE = 4.0
+MIN_PATIENCE_S = 1.0
+DEADLINE_MARGIN = 1.5  # a local finish may take this many times its calibrated time
+
+
+class Brain:
+    """Decides for each batch; `decide` and `learn` belong to the pipeline's thread."""
+
+    def __init__(
+        self, profile: LatencyProfile, session: Session, planner: PlannerSection, *, result_bytes_per_sample: int
+    ) -> None:
+        self._profile = profile
+        self._result_bytes = result_bytes_per_sample
+        self._session = session
+        self._section = planner
+        self._planner = Planner(planner_config(planner))
+        self._pin: tuple[str, str | None] | None = None
+        self._lock = threading.Lock()
+        self._costs: dict[tuple[int, bool], tuple[CandidateCost, ...]] = {}
+        self._server_profile: LatencyProfile | None = None
+        self._server_epoch: int | None = None
+        self._k_dev = SpeedFactor()
+        self._k_srv = SpeedFactor()
+        self._previous: CandidateKey | None = None
+        self._last_sent_s: float | None = None
+        self._batches = 0
+        self._explored = 0
+        self.last: tuple[Decision, int] | None = None
+
+    @property
+    def profile(self) -> LatencyProfile:
+        """The device's own profile."""
+        return self._profile
+
+    @property
+    def pinned(self) -> str | None:
+        """The pinned cut, with its codec if that is pinned too."""
+        return None if self._pin is None else "/".join(part for part in self._pin if part)
+
+    def decide(self, batch: Array) -> Decision:
+        """Choose for one batch of uint8 images or float32 tensors."""
+        self._follow_server()
+        size = int(batch.shape[0])
+        decision = self._planner.decide(self.costs(size, images=batch.dtype == "uint8"), self._state(size))
+        self._previous = decision.chosen.cost.key
+        self._batches += 1
+        self._explored += decision.explored
+        self.last = (decision, size)
+        return decision
+
+    def learn(self, decision: Decision, outcome: Outcome) -> None:
+        """Take in what a batch really took: the device's and the server's speed."""
+        cost, now_s = decision.chosen.cost, time.monotonic()
+        head_s = outcome.timings.get("head", 0.0)
+        if cost.head_s > 0 and head_s > 0:
+            self._k_dev.observe(now_s, head_s, cost.head_s)
+        reply = outcome.reply
+        if reply is not None:
+            self._last_sent_s = reply.sent_last_s
+            self._k_srv.observe(now_s, reply.server.decode_s + reply.server.compute_s, cost.decode_s + cost.tail_s)
+
+    def give_up_s(self, decision: Decision, batch: int, now_s: float, deadline_s: float) -> float:
+        """Return until when the server is waited for: so that a local finish still meets the deadline."""
+        cost, predicted = decision.chosen.cost, decision.chosen.predicted
+        own_s = self._profile.tail_s(cost.cut, batch) * self._k_dev.estimate(now_s).p50
+        patience_s = max(MIN_PATIENCE_S, PATIENCE * predicted.p90) if predicted is not None else MIN_PATIENCE_S
+        return max(now_s, min(deadline_s - DEADLINE_MARGIN * own_s, now_s + patience_s))
+
+    def costs(self, batch: int, *, images: bool) -> Sequence[CandidateCost]:
+        """Return the candidates for a batch size; `images`: the input is uint8, so it can cross as it is."""
+        with self._lock:
+            key = (batch, images)
+            if key not in self._costs:
+                self._costs[key] = self._make_costs(batch, images=images)
+            return self._costs[key]
+
+    def explain(self, batch: int | None, rate_bytes_per_s: float | None) -> tuple[Decision, int]:
+        """Return the last decision, or what would be decided for a batch size and an uplink rate.
+
+        Raises:
+            UsageError: Nothing has been decided yet and nothing was asked for.
+        """
+        if batch is None and rate_bytes_per_s is None and self.last is not None:
+            return self.last
+        size = batch or (self.last[1] if self.last else 1)
+        self._follow_server()
+        state = replace(self._state(size), previous=None, explore=False)
+        if rate_bytes_per_s is not None:
+            state = replace(state, link=with_rate(state.link, rate_bytes_per_s))
+        return self._planner.decide(self.costs(size, images=True), state), size
+
+    def pin(self, cut: str, codec: str | None) -> None:
+        """Stay at one cut; raises UsageError for a cut or codec that is not there."""
+        self._follow_server()
+        known = self.costs(1, images=True)
+        if cut not in self._profile.cut_names:
+            raise UsageError(f"there is no cut {cut!r}; `splitctl splits` lists them")
+        if codec not in {None, "-"} and not any(cost.name == cut and cost.codec == codec for cost in known):
+            raise UsageError(f"codec {codec!r} is not a candidate at {cut}; `splitctl splits` lists them")
+        self._set(self._section, (cut, None if codec == "-" else codec))
+
+    def unpin(self) -> None:
+        """Choose for each batch again."""
+        self._set(self._section, None)
+
+    def reconfigure(self, section: PlannerSection) -> None:
+        """Take over another planner configuration."""
+        self._set(section, self._pin)
+
+    def replace_profile(self, profile: LatencyProfile) -> None:
+        """Take over a new calibration."""
+        with self._lock:
+            self._profile = profile
+            self._costs.clear()
+
+    def factors(self) -> tuple[Quantiles, Quantiles]:
+        """Return k_dev and k_srv with their bounds."""
+        now_s = time.monotonic()
+        return self._k_dev.estimate(now_s), self._k_srv.estimate(now_s)
+
+    def rate_bytes_per_s(self) -> float | None:
+        """Return the estimated uplink rate."""
+        up = self._session.link().up
+        return up.p50 if up else None
+
+    def _set(self, section: PlannerSection, pin: tuple[str, str | None] | None) -> None:
+        self._section, self._pin = section, pin
+        config = planner_config(section)
+        if pin is not None:
+            config = replace(config, pinned=pin[0], pinned_codec=pin[1])
+        self._planner = Planner(config)
+        with self._lock:
+            self._costs.clear()
+
+    def _state(self, batch: int) -> State:
+        now_s = time.monotonic()
+        load = self._session.server_view()
+        idle_s = now_s - self._last_sent_s if self._last_sent_s is not None else 3600.0
+        budget = self._section.explore * self._batches - self._explored
+        return State(
+            link=self._session.link(),
+            server=ServerView(load.queue_s if load else 0.0, self._k_srv.estimate(now_s)),
+            k_dev=self._k_dev.estimate(now_s),
+            batch=batch,
+            deadline_s=None if self._section.deadline_ms is None else self._section.deadline_ms / 1000,
+            idle_s=idle_s,
+            previous=self._previous,
+            explore=budget >= 1,
+        )
+
+    def _follow_server(self) -> None:
+        """Take over the profile of the server that the session has (re)connected to."""
+        status = self._session.status()
+        if status.server is None or status.epoch == self._server_epoch:
+            return
+        self._server_epoch = status.epoch
+        try:
+            profile = LatencyProfile.from_json(status.server.document.get("profile"))
+        except ProfileError as error:
+            log.warning("the server's profile cannot be used, so all work stays here: %s", error)
+            return
+        with self._lock:
+            self._server_profile = profile
+            self._costs.clear()
+
+    def _make_costs(self, batch: int, *, images: bool) -> tuple[CandidateCost, ...]:
+        costs = candidate_costs(
+            self._profile,
+            self._server_profile,
+            batch,
+            self._section.codecs,
+            result_bytes_per_sample=self._result_bytes,
+        )
+        if images:
+            return costs
+        return tuple(cost for cost in costs if cost.codec != crossing.RAW)
+
+
+def planner_config(section: PlannerSection) -> PlannerConfig:
+    """Return the planner's part of the configuration."""
+    return PlannerConfig(privacy=section.privacy, hysteresis=section.hysteresis, objective=section.objective)
+
+
+def with_rate(link: LinkEstimate, rate_bytes_per_s: float) -> LinkEstimate:
+    """Return the estimate as if the uplink had this rate, and were up."""
+    path = replace(link.up_path or PathModel(Quantiles.exactly(1.0)), rate=Quantiles.exactly(rate_bytes_per_s))
+    return replace(
+        link,
+        state="up",
+        up=path.rate,
+        up_path=path,
+        rtt_s=link.rtt_s or Quantiles.exactly(0.0),
+    )

@@ -1,0 +1,41 @@
+"""Parts of the status documents that both daemons share, and the names that both ends must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import xxhash
+
+from splitd.agent.config import DeviceConfig, ModelConfig
+from splitd.agent.network import Network
+from splitd.calibration.crossing import RAW
+
+
+def model_view(config: ModelConfig, network: Network | None) -> dict[str, Any]:
+    """Return which model runs; what only loading tells is empty until then."""
+    return {
+        "name": config.name,
+        "weights": config.weights,
+        "image_size": network.preprocessing.size[1] if network else config.image_size,
+        "digest": network.model.digest if network else "",
+    }
+
+
+def device_view(config: DeviceConfig, network: Network | None) -> dict[str, Any]:
+    """Return what it runs on; `throttle` is null unless a slower device is emulated."""
+    return {
+        "name": config.name,
+        "threads": network.threads if network else config.threads,
+        "throttle": config.throttle if config.throttle and config.throttle < 1 else None,
+    }
+
+
+def hash_names(names: Sequence[str]) -> str:
+    """Return the 32 hex digits by which both ends compare how they cut the model."""
+    return xxhash.xxh3_128_hexdigest("\0".join(names).encode())
+
+
+def calibrated_codecs(codecs: Sequence[str]) -> tuple[str, ...]:
+    """Return the codecs to calibrate: the configured ones, and the raw image for full offloading."""
+    return tuple(codecs) if RAW in codecs else (*codecs, RAW)
