@@ -27,7 +27,7 @@ class RequestMeta:
 
     def __post_init__(self) -> None:
         if not 0 <= self.cut <= MAX_CUT or not 1 <= len(self.tensors) <= MAX_TENSORS:
-            raise WireError(f"cut {self.cut} with {len(self.tensors)} tensors does not cross the link")
+            raise UsageError(f"cut {self.cut} with {len(self.tensors)} tensors does not cross the link")
 
 
 @dataclass(frozen=True, slots=True)

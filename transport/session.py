@@ -207,9 +207,10 @@ class Session:
         """Wait for something to happen, handle it, and send what there is to send."""
         self._poll(dealer)
         self._wakeup.clear()
+        reports = list(dealer.reports())  # before the messages: what came before a disconnection still counts
         self._take_messages(dealer)
         with self._changed:
-            for report in dealer.reports():
+            for report in reports:
                 self._on_report(report.event, report.reason)
             self._core.on_tick(self.clock())
             self._flush(dealer)
