@@ -1,4 +1,4 @@
-"""A session core and an endpoint core joined in memory, on a simulated clock: the protocol without sockets or threads."""
+"""A session core and an endpoint core joined in memory, on a simulated clock: the protocol without sockets."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def hello(**changes: str) -> Hello:
     return Hello(**{"model_digest": MODEL, "cut_names_hash": CUTS, "version": "1", "name": "device", **changes})
 
 
-def new_server(
-    limits: EndpointLimits | None = None, load: ServerLoad | None = None
-) -> tuple[EndpointCore, list[RequestKey]]:
+def new_server(limits: EndpointLimits | None = None) -> tuple[EndpointCore, list[RequestKey]]:
     """An endpoint core, and the list of the requests that it reports as gone."""
     gone: list[RequestKey] = []
     epochs = itertools.count(100)
@@ -40,7 +38,7 @@ def new_server(
         cut_names_hash=CUTS,
         limits=limits or EndpointLimits(),
         welcome=lambda: {"name": "server", "version": "2"},
-        load=lambda: load or ServerLoad(0.25, 0.75),
+        load=lambda: ServerLoad(0.25, 0.75),
         on_gone=gone.append,
         new_epoch=lambda: next(epochs),
     )
