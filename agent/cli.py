@@ -52,3 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"splitd: {error.name} is not installed here; install it with: pip install 'splitd[torch]'", err=True
         )
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -209,3 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except SplitdError as error:
         click.echo(f"splitctl: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
