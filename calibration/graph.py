@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -123,8 +123,9 @@ def find_cuts(graph: Graph, granularity: Granularity) -> tuple[Cut, ...]:
     tensors is live (between `split` and its parts) are left out, and so is the end of the model.
     """
     if granularity == "block":
-        return _rate(graph, _block_ends(graph))
-    return _rate(graph, [(node.name, index) for index, node in enumerate(graph.steps)])
+        return _rate(graph, [(block, block, index) for block, index in _block_ends(graph)])
+    paths = (stack[-1][0] for stack in graph.module_stacks)
+    return _rate(graph, [(node.name, path, i) for i, (node, path) in enumerate(zip(graph.steps, paths, strict=True))])
 
 
 def _block_ends(graph: Graph) -> list[tuple[str, int]]:
@@ -133,11 +134,11 @@ def _block_ends(graph: Graph) -> list[tuple[str, int]]:
     return sorted(ends.items(), key=lambda item: item[1])
 
 
-def _rate(graph: Graph, positions: list[tuple[str, int]]) -> tuple[Cut, ...]:
+def _rate(graph: Graph, positions: Sequence[tuple[str, str, int]]) -> tuple[Cut, ...]:
     cuts = []
     lowest = math.inf
     input_elements = graph.input_shape.elements
-    for name, index in positions:
+    for name, module, index in positions:
         live = graph.live[index]
         if live is None or set(live) == set(graph.outputs):
             continue
@@ -146,7 +147,7 @@ def _rate(graph: Graph, positions: list[tuple[str, int]]) -> tuple[Cut, ...]:
         cuts.append(
             Cut(
                 name=name,
-                module=graph.module_stacks[index][-1][0],
+                module=module,
                 shapes=tuple(shape.per_sample for shape in shapes),
                 elements=elements,
                 bytes_f32=elements * _FLOAT32_BYTES,

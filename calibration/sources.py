@@ -6,6 +6,7 @@ import difflib
 import importlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 from torch.export import ExportedProgram
 
+from splitd.calibration.fetching import offline_if_unreachable
 from splitd.calibration.preprocess import Preprocessing
 from splitd.errors import ModelError
 
@@ -66,7 +68,8 @@ def _create_timm(name: str, image_size: int | None, *, pretrained: bool) -> Sour
         config = timm.get_pretrained_cfg(name)
         fixed = image_size is not None and config is not None and config.fixed_input_size
         size_argument: dict[str, Any] = {"img_size": image_size} if fixed else {}
-        module = timm.create_model(name, pretrained=pretrained, **size_argument)
+        with offline_if_unreachable() if pretrained else nullcontext():
+            module = timm.create_model(name, pretrained=pretrained, **size_argument)
     except Exception as error:  # model constructors and download clients raise anything
         raise ModelError(_creation_failure(name, error, pretrained=pretrained)) from error
     settings: dict[str, Any] = resolve_model_data_config(module, use_test_size=True)  # type: ignore[no-untyped-call]
