@@ -14,8 +14,12 @@ cdef extern from "kernels.h" nogil:
         SPLITD_LENGTH
         SPLITD_PARAMETERS
         SPLITD_CODEC
+        SPLITD_MODE
+        SPLITD_TABLE
+        SPLITD_STREAM
     size_t splitd_max_encoded(int codec, size_t n, size_t plane)
-    int64_t splitd_encode(int codec, const float *x, size_t n, size_t plane, uint8_t *out, size_t capacity)
+    int64_t splitd_encode(int codec, const float *x, size_t n, size_t plane, size_t row, uint8_t *out,
+                          size_t capacity)
     int splitd_decode(int codec, const uint8_t *data, size_t length, float *x, size_t n, size_t plane)
     void shuffle_bytes(const uint8_t *data, size_t items, size_t item_bytes, uint8_t *out)
     void unshuffle_bytes(const uint8_t *data, size_t items, size_t item_bytes, uint8_t *out)
@@ -28,6 +32,9 @@ _TEXTS = {
     SPLITD_LENGTH: "the payload's length contradicts its contents",
     SPLITD_PARAMETERS: "the payload holds parameters that no encoder writes",
     SPLITD_CODEC: "unknown codec",
+    SPLITD_MODE: "the payload's mode or row width is one that no encoder writes",
+    SPLITD_TABLE: "the payload's code lengths make no complete prefix code",
+    SPLITD_STREAM: "a bit stream of the payload does not end where it should",
 }
 
 
@@ -53,17 +60,17 @@ cdef float *_floats(Py_buffer *view, Py_ssize_t first, Py_ssize_t n) except NULL
 
 
 def encode(int codec, object values, plan, object out):
-    cdef Py_ssize_t first, n, plane
+    cdef Py_ssize_t first, n, plane, row
     cdef Py_buffer source, target
     cdef const float *x
     cdef int64_t written
-    first, n, plane, _ = plan
+    first, n, plane, row = plan
     _acquire(values, &source, PyBUF_FORMAT)
     try:
         x = _floats(&source, first, n)
         _acquire(out, &target, PyBUF_WRITABLE)
         with nogil:
-            written = splitd_encode(codec, x, n, plane, <uint8_t *> target.buf, target.len)
+            written = splitd_encode(codec, x, n, plane, row, <uint8_t *> target.buf, target.len)
         PyBuffer_Release(&target)
     finally:
         PyBuffer_Release(&source)

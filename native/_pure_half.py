@@ -11,12 +11,12 @@ OVERFLOW = np.float32(65520.0)
 """The smallest magnitude that rounds to infinity."""
 
 
-def encode(x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8] | None:
+def encode(x: npt.NDArray[np.float32]) -> bytes | None:
     """Halves as bytes; None if a value is not finite or rounds to infinity."""
     if x.size and not np.abs(x).max() < OVERFLOW:
         return None
     with np.errstate(under="ignore"):
-        return x.astype(np.float16).view(np.uint8)
+        return x.astype(np.float16).tobytes()
 
 
 def decode(payload: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]) -> None:

@@ -34,6 +34,10 @@ enum splitd_codec_id {
     SPLITD_F32 = 0,
     SPLITD_F16 = 1,
     SPLITD_U8 = 2,
+    SPLITD_F32X = 3,
+    SPLITD_U8H = 4,
+    SPLITD_U6H = 5,
+    SPLITD_U4H = 6,
 };
 
 /* Negative results of encoders and decoders. The texts are in _codec.pyx. */
@@ -45,6 +49,9 @@ enum splitd_status {
     SPLITD_LENGTH = -4,          /* the payload's length is not the one its contents call for */
     SPLITD_PARAMETERS = -5,      /* plane parameters or values that no encoder writes */
     SPLITD_CODEC = -6,           /* no such codec */
+    SPLITD_MODE = -7,            /* a mode byte or row width that no encoder writes */
+    SPLITD_TABLE = -8,           /* code lengths that make no complete prefix code */
+    SPLITD_STREAM = -9,          /* a bit stream that does not end where it should */
 };
 
 /* A chunk is what one message carries; the limit bounds every scratch buffer. */

@@ -16,6 +16,10 @@ class CodecId(IntEnum):
     F32 = 0
     F16 = 1
     U8 = 2
+    F32X = 3
+    U8H = 4
+    U6H = 5
+    U4H = 6
     IMAGE_RAW = 16
     JPEG = 17
 
@@ -25,9 +29,9 @@ FLAG_LZ4 = 1
 
 KNOWN_FLAGS = FLAG_LZ4
 
-_LABELS = {codec.name.lower(): codec for codec in (CodecId.F32, CodecId.F16, CodecId.U8)}
+_LABELS = {codec.name.lower(): codec for codec in CodecId if codec < CodecId.IMAGE_RAW}
 _WITH_LZ4 = frozenset({CodecId.F32, CodecId.F16, CodecId.U8})
-LOSSLESS = frozenset({CodecId.F32})
+LOSSLESS = frozenset({CodecId.F32, CodecId.F32X})
 """Codecs that bring back the very bits of any float32 tensor."""
 
 
