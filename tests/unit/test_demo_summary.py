@@ -1,0 +1,71 @@
+"""The demo's arithmetic: means over trace time, gains as means of ratios, levels that tell splits apart."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from splitd.agent.demo.levels import Outlook, best_fixed, built_in_trace
+from splitd.agent.demo.summary import BatchRow, Summary
+from splitd.agent.traces import steps
+
+TRACE = steps("two", (1.0, 1e6), (1.0, 1e5))
+
+
+def row(policy: str, time_s: float, measured_s: float, split: str = "blocks.1", *, ok: bool = True) -> BatchRow:
+    return BatchRow(policy, time_s, TRACE.rate_at(time_s), 1e6, split, "u8", "server", measured_s, ok)
+
+
+@pytest.fixture
+def summary() -> Summary:
+    rows = [
+        row("dynamic", 0.0, 0.1),
+        row("dynamic", 1.0, 0.3, "output"),
+        row("local", 0.0, 0.4, "output"),
+        row("local", 1.0, 0.4, "output"),
+        row("full", 0.0, 0.2, "input"),
+        row("full", 1.0, 0.6, "input", ok=False),
+        row("static", 0.0, 0.2),
+        row("static", 1.0, 0.4),
+    ]
+    return Summary("m", 0.2, TRACE, {"dynamic": "", "local": "output", "full": "input", "static": "blocks.1/u8"}, rows)
+
+
+def test_means_weigh_trace_time_not_batches(summary: Summary) -> None:
+    assert summary.mean_s("dynamic") == pytest.approx(0.2)
+    summary.rows[0:1] = [row("dynamic", n / 10, 0.1) for n in range(10)]
+    assert summary.mean_s("dynamic") == pytest.approx(0.2)
+
+
+def test_gains_are_means_of_ratios(summary: Summary) -> None:
+    assert summary.gain("local") == pytest.approx((0.75 + 0.25) / 2)
+    assert summary.gain("full") == pytest.approx((0.5 + 0.5) / 2)
+    assert summary.gain("dynamic") == 0.0
+
+
+def test_the_document_has_the_promised_fields(summary: Summary) -> None:
+    document = json.loads(json.dumps(summary.to_json()))
+    assert document["dynamic_ms"] == pytest.approx(200)
+    assert document["best_static"] == "blocks.1/u8"
+    assert (document["switches"], document["batches"], document["lost"]) == (1, 8, 1)
+    assert len(document["batch_list"]) == 8
+    promised = {"local_ms", "full_offload_ms", "best_static_ms", "gain_vs_local", "gain_vs_full_offload"}
+    assert promised | {"gain_vs_best_static", "schema_version"} <= set(document)
+
+
+def outlook(rate: float, best: str) -> Outlook:
+    times = {("input", "raw"): 3.0, ("a", "u8"): 3.0, ("b", "u8"): 2.5, ("output", "-"): 3.0}
+    key = next(key for key in times if key[0] == best)
+    return Outlook(rate, key, {**times, key: 1.0})
+
+
+def test_the_built_in_trace_visits_a_rate_of_every_best_split() -> None:
+    looks = [outlook(float(n), best) for n, best in enumerate(["output"] * 3 + ["a"] * 3 + ["b"] * 3 + ["input"] * 3)]
+    trace = built_in_trace(looks, 8.0)
+    assert trace.duration_s == pytest.approx(8.0)
+    assert sorted(trace.rates_bytes_per_s) == [1.0, 4.0, 7.0, 10.0]
+
+
+def test_the_best_fixed_split_is_one_that_splits() -> None:
+    assert best_fixed([outlook(1.0, "input"), outlook(2.0, "a")]) == ("a", "u8")
