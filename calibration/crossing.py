@@ -12,7 +12,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from splitd.errors import CodecError
-from splitd.native.codecs import ChunkPlan, EncodedChunk, decode_tensor, encode_tensor, parse_codec
+from splitd.native.codecs import LOSSLESS, ChunkPlan, EncodedChunk, decode_tensor, encode_tensor, parse_codec
 
 RAW = "raw"  # the uint8 image as it is
 _JPEG = re.compile(r"jpeg(\d{1,3})")
@@ -37,7 +37,7 @@ def is_image_codec(label: str) -> bool:
 
 def is_lossless(label: str) -> bool:
     """Tell whether a codec brings back every bit of what it is given."""
-    return label in {RAW, "f32", "f32+lz4", "f32x"}
+    return label == RAW or (not is_image_codec(label) and parse_codec(label).codec in LOSSLESS)
 
 
 def encode_crossing(label: str, arrays: Sequence[Array]) -> Crossing:
