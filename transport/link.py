@@ -5,15 +5,24 @@ Sans-IO: numbers and the time come in as arguments, estimates go out. The sessio
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from splitd.transport.observations import Arrival, Direction, Quantiles, Transfer
 from splitd.transport.path import PathModel
+from splitd.transport.tracker import PathTracker
 
 __all__ = ["Arrival", "Direction", "LinkConfig", "LinkEstimate", "LinkEstimator", "LinkState", "Quantiles", "Transfer"]
 
 LinkState = Literal["unknown", "up", "suspect", "down"]
+
+# Half a minute of pings at one a second: long enough to see the least round trip, short enough to forget another route.
+_RTT_SAMPLES = 32
+# A 224 x 224 image, uint8.
+_TYPICAL_BYTES = 150_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class LinkEstimate:
     """The link as it is now. Rates in bytes/s, times in seconds; None where nothing is known.
 
     `samples` counts the rate readings behind the uplink; `age_s` is the age of its last one. `idle_factor` is how many
-    times longer a 150 KB transfer takes after `rto_s` of silence (1.0: no difference).
+    times longer a 150 KB transfer takes after `rto_s` of silence (1.0: no difference). `method`: what predicts the
+    uplink, arrival `dispersion` or the robust `fit`, whichever was better lately.
     """
 
     state: LinkState
@@ -43,6 +53,7 @@ class LinkEstimate:
     samples: int = 0
     age_s: float | None = None
     idle_factor: float = 1.0
+    method: str = "dispersion"
     up_path: PathModel | None = None
     down_path: PathModel | None = None
 
@@ -57,22 +68,81 @@ class LinkEstimator:
 
     def __init__(self, config: LinkConfig | None = None) -> None:
         self._config = config or LinkConfig()
+        self._rtts: deque[tuple[float, float]] = deque(maxlen=_RTT_SAMPLES)
+        self._up = PathTracker(self._config.rto_s)
+        self._down = PathTracker(self._config.rto_s)
+        self._heard_s: float | None = None
+        self._down_since_s: float | None = None
+        self._rates_unknown = True
 
     def on_ping(self, now_s: float, rtt_s: float) -> None:
         """Take in the round trip of one small ping."""
+        self._heard_s = now_s
+        if rtt_s >= 0.0:
+            self._rtts.append((now_s, rtt_s))
 
     def on_transfer(self, now_s: float, transfer: Transfer) -> None:
         """Take in one finished train of chunks."""
+        self._heard_s = now_s
+        tracker = self._up if transfer.direction == "up" else self._down
+        before = tracker.samples
+        tracker.on_transfer(now_s, transfer, self._least_rtt_s())
+        if transfer.direction == "up" and tracker.samples > before:
+            self._rates_unknown = False
 
     def on_probe_failed(self, now_s: float) -> None:
         """Note that a probe did not come back: the rates are unknown from here on, not zero."""
+        self._rates_unknown = True
 
     def on_down(self, now_s: float) -> None:
-        """Note that the session lost the server."""
+        """Note that the session lost the server; what was known of the rates no longer counts."""
+        self._down_since_s = now_s
+        self._rates_unknown = True
 
     def on_up(self, now_s: float) -> None:
         """Note that the session is ready (again)."""
+        self._down_since_s = None
+        self._heard_s = now_s
+        self._rtts.clear()
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """Return what is known at `now_s`."""
-        return LinkEstimate("unknown")
+        state, rtt = self._state(now_s), self._rtt()
+        if state in {"unknown", "down"}:
+            return LinkEstimate(state, rtt_s=rtt)
+        rtt_s = self._least_rtt_s()
+        up, down = self._up.model(now_s, rtt_s), self._down.model(now_s, rtt_s)
+        return LinkEstimate(
+            state=state,
+            rtt_s=rtt,
+            up=up.rate if up else None,
+            down=down.rate if down else None,
+            samples=self._up.samples,
+            age_s=None if self._up.seen_s is None else now_s - self._up.seen_s,
+            idle_factor=1.0 if up is None else _idle_factor(up),
+            method=self._up.method,
+            up_path=up,
+            down_path=down,
+        )
+
+    def _state(self, now_s: float) -> LinkState:
+        if self._down_since_s is not None:
+            return "down"
+        if self._rates_unknown or self._heard_s is None:
+            return "unknown"
+        return "suspect" if now_s - self._heard_s > self._config.suspect_after_s else "up"
+
+    def _least_rtt_s(self) -> float:
+        return min((rtt_s for _, rtt_s in self._rtts), default=0.0)
+
+    def _rtt(self) -> Quantiles | None:
+        if not self._rtts:
+            return None
+        low, middle, high = np.quantile(np.array([rtt_s for _, rtt_s in self._rtts]), (0.1, 0.5, 0.9))
+        return Quantiles(float(low), float(middle), float(high))
+
+
+def _idle_factor(path: PathModel) -> float:
+    """Return how many times longer a typical transfer takes after silence than in a stream."""
+    warm = path.quantiles(_TYPICAL_BYTES).p50
+    return path.quantiles(_TYPICAL_BYTES, 2.0 * path.rto_s).p50 / warm if warm > 0.0 else 1.0

@@ -1,6 +1,6 @@
 """One direction of the link as a formula: how long do D bytes take beyond the round trip?
 
-    time(D, idle) = max(0, residual · D - credit(idle)) / rate + residual · slow_start · lost(D)
+    time(D, idle) = overhead + max(0, residual · D - credit(idle)) / rate + residual · slow_start · lost(D),  D > 0
 
 `credit` is what passes at line speed before the shaping bites (token bucket, socket buffers); it refills at the link's
 rate. `lost(D)` is what a TCP sender loses that restarts from its initial window (RFC 6928, RFC 5681 §4.1).
@@ -27,14 +27,15 @@ _EXACT = Quantiles.exactly(1.0)
 class PathModel:
     """What is known about one direction.
 
-    `rate` in bytes/s; `credit_bytes` pass at line speed after a long pause; `rtt_s` the round trip; `slow_start` the
-    share (0..1) of a full slow start that transfers after `rto_s` of silence really suffer; `residual` the quantiles
-    of measured over modelled time.
+    `rate` in bytes/s; `credit_bytes` pass at line speed after a long pause; `rtt_s` the round trip; `overhead_s` what
+    every transfer takes beyond that (both ends' event loops); `slow_start` the share (0..1) of a full slow start that
+    transfers after `rto_s` of silence really suffer; `residual` the quantiles of measured over modelled time.
     """
 
     rate: Quantiles
     rtt_s: float = 0.0
     credit_bytes: float = 0.0
+    overhead_s: float = 0.0
     slow_start: float = 0.0
     rto_s: float = 0.2
     residual: Quantiles = _EXACT
@@ -51,6 +52,8 @@ class PathModel:
         if self.slow_start > 0.0:
             lost = slow_start_seconds(n_bytes, self.rate.p50, self.rtt_s)
             fluid = fluid + lost * (np.greater(idle_s, self.rto_s) * (self.slow_start * self.residual.p50))
+        if self.overhead_s > 0.0:
+            fluid = fluid + (n_bytes > 0.0) * self.overhead_s
         return fluid
 
     def quantiles(self, n_bytes: float, idle_s: float = 0.0) -> Quantiles:

@@ -1,0 +1,105 @@
+"""Reads a rate out of the spacing of arrivals at the receiver.
+
+What the sender sees says little (`send()` returns once a few percent have crossed); what the receiver sees is the link.
+The first chunk is left out: its own time began before the train did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from splitd.transport.observations import Arrival
+
+Floats = npt.NDArray[np.float64]
+
+# Spread of a Python receiver's time stamps: wake-up and interpreter, a few hundred microseconds.
+JITTER_S = 3e-4
+# A train that arrives within this time tells the receiver's scheduling, not the link.
+SHORTEST_S = 1.5e-3
+# What a token bucket (tbf of 70 KB) and socket buffers may let pass at line speed. More bytes than this in no time are
+# really a fast link; fewer say nothing.
+BURST_BYTES = 160_000
+# A head of the train that is this many times as fast as the rest was a burst, not the link.
+BURST_FACTOR = 2.0
+# Rests of a train within this factor of each other run at one rate.
+ALIKE = 1.1
+# Share of the bytes that the rest must hold to speak for the link.
+REST_SHARE = 0.2
+# Chunking and TCP's own dynamics spread readings of a perfectly steady link by about this share.
+_SHARE_NOISE = 0.02
+
+
+@dataclass(frozen=True)
+class RateReading:
+    """A rate in bytes/s with the variance of its logarithm, from `n_bytes` that arrived in `duration_s`."""
+
+    rate_bytes_per_s: float
+    variance: float
+    n_bytes: int
+    duration_s: float
+
+
+def read_rate(arrivals: Sequence[Arrival], *, may_start_slowly: bool = False) -> RateReading | None:
+    """Return the rate of the link, or None where the train is too short to tell.
+
+    `may_start_slowly`: the train came after silence, so that a slow head is TCP's doing and not the link's.
+    """
+    if len(arrivals) < 3:
+        return None
+    times = np.array([arrival.t_s for arrival in arrivals])
+    after_first = np.cumsum([float(arrival.n_bytes) for arrival in arrivals])
+    after_first -= after_first[0]
+    times -= times[0]
+    if times[-1] < SHORTEST_S:
+        return _too_fast_to_time(times, after_first)
+    first = _steady_from(times, after_first, may_start_slowly=may_start_slowly)
+    duration_s = float(times[-1] - times[first])
+    if duration_s < SHORTEST_S:
+        return _too_fast_to_time(times, after_first)
+    rate = _slope(times[first:], after_first[first:])
+    variance = (JITTER_S / duration_s) ** 2 + _SHARE_NOISE**2
+    return RateReading(rate, variance, int(after_first[-1] - after_first[first]), duration_s)
+
+
+def _too_fast_to_time(times: Floats, after_first: Floats) -> RateReading | None:
+    """Return a careful reading of a train that no bucket could have let pass, None for one inside a burst."""
+    beyond = float(after_first[-1]) - BURST_BYTES
+    if beyond <= 0.0:
+        return None
+    duration_s = max(float(times[-1]), JITTER_S)
+    return RateReading(float(after_first[-1]) / duration_s, 0.25, int(beyond), duration_s)
+
+
+def _steady_from(times: Floats, received: Floats, *, may_start_slowly: bool) -> int:
+    """Return the index of the arrival from which the train runs at the link's own rate.
+
+    A token bucket's burst makes the head fast, a slow start makes it slow; in both cases the rest is the link.
+    """
+    total = received[-1]
+    starts = [i for i in range(len(times) - 1) if total - received[i] >= REST_SHARE * total and times[-1] > times[i]]
+    rests = np.array([(total - received[i]) / (times[-1] - times[i]) for i in starts])
+    # The earliest start of a rest that is about as slow (or fast) as any: it leaves the most to measure.
+    slow, fast = int((rests <= ALIKE * rests.min()).argmax()), int((rests >= rests.max() / ALIKE).argmax())
+    if slow > 0 and _head(times, received, starts[slow]) > BURST_FACTOR * rests[slow]:
+        return starts[slow]
+    if may_start_slowly and fast > 0 and rests[fast] > BURST_FACTOR * _head(times, received, starts[fast]):
+        return starts[fast]
+    return 0
+
+
+def _head(times: Floats, received: Floats, end: int) -> float:
+    """Return the rate of the train up to one of its arrivals."""
+    return float(received[end] / max(times[end], 1e-9))
+
+
+def _slope(times: Floats, received: Floats) -> float:
+    """Return bytes/s by least squares of time on bytes: the errors are in the times."""
+    bytes_off = received - received.mean()
+    per_byte = float((bytes_off * (times - times.mean())).sum() / (bytes_off * bytes_off).sum())
+    # A late first time stamp can turn the fit of three points round; the ends never do.
+    ends = float((times[-1] - times[0]) / (received[-1] - received[0]))
+    return 1.0 / (per_byte if per_byte > 0.5 * ends else ends)

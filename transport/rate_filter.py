@@ -1,0 +1,81 @@
+"""Follows one rate: a Kalman filter on its logarithm whose drift is learned, with level shifts."""
+
+from __future__ import annotations
+
+from math import exp, log, sqrt
+
+from splitd.transport.dispersion import RateReading
+from splitd.transport.observations import Quantiles
+
+_SIGMAS_TO_P90 = 1.2816
+# Two residuals of one sign above this are a new level; one alone may be an accident.
+LEVEL_SHIFT = 0.25
+# Variance of the logarithm per second that a link is given before it has shown how steady it is: 10 % in one second.
+_FIRST_DRIFT = 0.01
+_LEAST_DRIFT, _MOST_DRIFT = 1e-5, 0.5
+_DRIFT_GAIN = 0.2
+# Below this gain an error would live on for tens of transfers.
+_LEAST_GAIN = 0.1
+_SHORTEST_GAP_S = 0.2
+# However old a reading is, the rate is not more uncertain than a factor of about five.
+_MOST_VARIANCE = 1.6
+
+
+class RateFilter:
+    """Turns readings into a rate with bounds; `shifted` tells whether the last reading completed a level shift."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.seen_s: float | None = None
+        self.shifted = False
+        self._level = 0.0
+        self._variance = _MOST_VARIANCE
+        self._drift = _FIRST_DRIFT
+        self._pending: float | None = None
+
+    def observe(self, now_s: float, reading: RateReading) -> None:
+        """Take in one reading."""
+        value = log(reading.rate_bytes_per_s)
+        gap_s = 0.0 if self.seen_s is None else max(_SHORTEST_GAP_S, now_s - self.seen_s)
+        first, self.seen_s, self.shifted = self.samples == 0, now_s, False
+        self.samples += 1
+        if first:
+            self._level, self._variance = value, reading.variance
+            return
+        residual = value - self._level
+        self._learn_drift(residual, reading.variance, gap_s)
+        if self._shifts(value, residual):
+            return
+        variance = min(_MOST_VARIANCE, self._variance + self._drift * gap_s)
+        gain = max(_LEAST_GAIN, variance / (variance + reading.variance))
+        self._level += gain * residual
+        self._variance = (1.0 - gain) * variance
+
+    def rate(self, now_s: float) -> Quantiles | None:
+        """Return the rate at `now_s` in bytes/s; None before the first reading."""
+        if self.samples == 0:
+            return None
+        deviation = _SIGMAS_TO_P90 * sqrt(self.variance(now_s))
+        return Quantiles(exp(self._level - deviation), exp(self._level), exp(self._level + deviation))
+
+    def variance(self, now_s: float) -> float:
+        """Return the variance of the rate's logarithm at `now_s`: it grows with the age of the last reading."""
+        age_s = 0.0 if self.seen_s is None else max(0.0, now_s - self.seen_s)
+        return min(_MOST_VARIANCE, self._variance + self._drift * age_s)
+
+    def _learn_drift(self, residual: float, noise: float, gap_s: float) -> None:
+        seen = max(0.0, residual * residual - noise - self._variance) / gap_s
+        drift = self._drift + _DRIFT_GAIN * (seen - self._drift)
+        self._drift = max(_LEAST_DRIFT, min(_MOST_DRIFT, drift))
+
+    def _shifts(self, value: float, residual: float) -> bool:
+        """Jump to the mean of two readings when both were far off to the same side."""
+        large = residual > log(1.0 + LEVEL_SHIFT) or residual < log(1.0 - LEVEL_SHIFT)
+        previous, self._pending = self._pending, residual if large else None
+        if previous is None or not large or previous * residual < 0.0:
+            return False
+        self._level = value
+        self._variance = max(self._variance, LEVEL_SHIFT**2 / 4.0)
+        self._pending = None
+        self.shifted = True
+        return True
