@@ -50,6 +50,7 @@ class ServerDaemon:
         self._queue: WorkQueue[IncomingRequest] = WorkQueue(config.limits.max_queue)
         self._stopping = threading.Event()
         self._worker = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._allow: AllowList | None = None
         self._endpoint: Endpoint | None = None
         self._network: Network | None = None
         self._profile: LatencyProfile | None = None
@@ -89,10 +90,12 @@ class ServerDaemon:
             self._endpoint.close()
 
     def reload(self) -> str:
-        """Read the file again; the log level changes now, the rest at a restart."""
+        """Read the file and the allow list again; they and the log level change now, the rest at a restart."""
         fresh = load_config(self._path, ServerConfig)
+        if self._allow is not None:
+            self._allow.reload()
         message, self._config = reloaded(self._config, fresh, live=("log_level",))
-        return message
+        return message if self._allow is None else f"{message}; {len(self._allow)} devices may connect"
 
     def alive(self) -> bool:
         """Tell whether the worker gets on."""
@@ -113,7 +116,8 @@ class ServerDaemon:
     def _open_endpoint(self, network: Network) -> Endpoint:
         config = self._config
         keys = load_pair(config.keys.secret_file) if config.keys else None
-        allow = AllowList(file=config.keys.allow_file) if config.keys and config.keys.allow_file else None
+        if config.keys and config.keys.allow_file:
+            self._allow = AllowList(file=config.keys.allow_file)
         limits = EndpointLimits(
             max_clients=config.limits.max_clients,
             max_pending_bytes_per_client=int(config.limits.max_memory_mb_per_client * MIB),
@@ -124,7 +128,7 @@ class ServerDaemon:
             model_digest=network.model.digest,
             cut_names_hash=hash_names(network.names),
             keys=keys,
-            allow=allow,
+            allow=self._allow,
             limits=limits,
             on_request=self._on_request,
             load=self._load,
