@@ -29,6 +29,8 @@ _ERROR_GAIN = 0.3
 # The fit must be clearly better to be used: near a tie the dispersion reacts faster.
 _FIT_ADVANTAGE = 0.8
 _RATE_ERROR = 0.25
+# Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones.
+_TELLING_S = 2e-3
 # A credit below this share of what the transfer could have used was used up, so its size is known.
 _SPENT = 0.8
 
@@ -108,15 +110,16 @@ class PathTracker:
 
     def _judge(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
         """Compare what either way would have predicted with what the transfer took."""
-        measured = max(0.0, transfer.elapsed_s - rtt_s) + JITTER_S
+        measured_s, used = max(0.0, transfer.elapsed_s - rtt_s), self.method
         for method in self._errors:
             model = self._modelled(now_s, rtt_s, method)
             if model is None:
                 return
-            ratio = log(measured / (model.quantiles(transfer.n_bytes, transfer.idle_before_s).p50 + JITTER_S))
-            self._errors[method] += _ERROR_GAIN * (min(1.0, abs(ratio)) - self._errors[method])
-            if method == self.method:
-                self._residuals.append(ratio)
+            predicted_s = model.quantiles(transfer.n_bytes, transfer.idle_before_s).p50
+            error = min(1.0, abs(measured_s - predicted_s) / transfer.elapsed_s)
+            self._errors[method] += _ERROR_GAIN * (error - self._errors[method])
+            if method == used and max(measured_s, predicted_s) > _TELLING_S:
+                self._residuals.append(log((measured_s + JITTER_S) / (predicted_s + JITTER_S)))
 
     def _learn_offset(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
         """Explain what the transfer took beyond round trip and D/r, or less than that."""
