@@ -23,7 +23,7 @@ bench: $(VENV)/built
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only $(ARGS)
 
 fuzz: $(VENV)/built
-	$(MAKE) -C tests/fuzz PYTHON=$(abspath $(BIN)/python)
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
 
 clean:
 	rm -rf $(VENV) build dist src/splitd.egg-info native/*.so native/*.c
