@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from splitd.calibration.study.flops import Shape
-from splitd.calibration.study.grid import FLOAT32_BYTES, Floats, Grid, LatencyTable
+from splitd.calibration.study.grid import FLOAT32_BYTES, Floats, Grid
 
 ASSUMPTIONS_RESOURCE = "codecs.yaml"
 
@@ -99,21 +99,16 @@ def assumed_payloads(shapes: Sequence[Shape], codecs: Sequence[CodecCost], link:
     ]
 
 
-def splitd_times(
-    latency: LatencyTable, payloads: Sequence[Sequence[Payload]], result_values: int, grid: Grid, link: LinkCost
-) -> Floats:
-    """Return seconds, [position, batch, rate], each position with the codec that is fastest in that state.
+def splitd_transfer(payloads: Sequence[Sequence[Payload]], result_values: int, grid: Grid, link: LinkCost) -> Floats:
+    """Return what crossing costs in seconds, [position, batch, rate], with the codec that is fastest in that state.
 
     `payloads` has the codecs of every position but the last, where nothing crosses; `result_values` per sample return.
     """
     rates = grid.rates_bytes_per_s[None, :]
     result_bytes = link.with_headers(grid.batches.astype(np.float64) * result_values * FLOAT32_BYTES)
     back_s = link.rtt_s + result_bytes[:, None] / rates
-    crossing = [
+    there_s = [
         np.min([(p.encode_s + p.decode_s)[:, None] + p.wire_bytes[:, None] / rates for p in options], axis=0)
         for options in payloads
     ]
-    compute_s = latency.head_s + latency.tail_s
-    split_s = compute_s[:-1, :, None] + np.array(crossing) + back_s[None]
-    local_s = np.broadcast_to(compute_s[-1][:, None], grid.shape)[None]
-    return np.concatenate([split_s, local_s])
+    return np.array([*(one + back_s for one in there_s), np.zeros(grid.shape)])

@@ -47,14 +47,19 @@ class LatencyTable:
         return LatencyTable(names, self.head_s[positions], self.tail_s[positions])
 
 
-def paper_times(latency: LatencyTable, elements: NDArray[np.int64], grid: Grid, input_value_bytes: int) -> Floats:
-    """Return T_l(B, r) = head_l(B) + D_l(B) / r + tail_l(B), the paper's equation: float32 cuts and no round trip.
+def paper_transfer(elements: NDArray[np.int64], grid: Grid, input_value_bytes: int) -> Floats:
+    """Return D_l(B) / r in seconds, [position, batch, rate]: float32 cuts, nothing but the payload, no round trip.
 
     `elements` is |h_l| per sample of each position, 0 where nothing crosses.
     """
     value_bytes = np.full(len(elements), FLOAT32_BYTES)
     value_bytes[0] = input_value_bytes
     payload = (elements * value_bytes)[:, None] * grid.batches[None, :]
-    compute_s = latency.head_s + latency.tail_s
-    times: Floats = compute_s[:, :, None] + payload[:, :, None] / grid.rates_bytes_per_s[None, None, :]
+    transfer_s: Floats = payload[:, :, None] / grid.rates_bytes_per_s[None, None, :]
+    return transfer_s
+
+
+def end_to_end(latency: LatencyTable, transfer_s: Floats) -> Floats:
+    """Return T_l(B, r) = head_l(B) + transfer + tail_l(B) in seconds, [position, batch, rate]."""
+    times: Floats = (latency.head_s + latency.tail_s)[:, :, None] + transfer_s
     return times

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from splitd.calibration.study.gains import CandidateSet, best_positions, evaluate, gain, regret
-from splitd.calibration.study.grid import Floats, Grid, LatencyTable, paper_times
+from splitd.calibration.study.grid import Floats, Grid, LatencyTable, end_to_end, paper_transfer
 
 SETS = st.sampled_from(list(CandidateSet))
 Chain = tuple[LatencyTable, NDArray[np.int64]]
@@ -31,6 +31,10 @@ def chains(draw: st.DrawFn, *, ratio: float | None = None) -> Chain:
     tail = np.concatenate([np.cumsum((work * ratios)[::-1])[::-1], [0.0]])[:, None] * GRID.batches
     names = ("input", *(f"cut{k}" for k in range(1, segments)), "output")
     return LatencyTable(names, head, tail), np.array([*sizes, 0], dtype=np.int64)
+
+
+def paper_times(latency: LatencyTable, elements: NDArray[np.int64], grid: Grid, input_value_bytes: int) -> Floats:
+    return end_to_end(latency, paper_transfer(elements, grid, input_value_bytes))
 
 
 def record_lows(payload_bytes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from splitd.calibration.study.codecs import CodecCost, LinkCost, assumed_payloads, load_assumptions, splitd_times
+from splitd.calibration.study.codecs import CodecCost, LinkCost, assumed_payloads, load_assumptions, splitd_transfer
 from splitd.calibration.study.gains import CandidateSet, best_positions, evaluate, mean_gains
-from splitd.calibration.study.grid import Grid, LatencyTable, paper_times
+from splitd.calibration.study.grid import Grid, LatencyTable, end_to_end, paper_transfer
 
 LATENCY = LatencyTable(
     ("input", "a", "output"),
@@ -19,7 +19,7 @@ GRID = Grid.of(range(1, 3), range(1, 3))
 
 
 def test_paper_equation() -> None:
-    times = paper_times(LATENCY, ELEMENTS, GRID, input_value_bytes=1)
+    times = end_to_end(LATENCY, paper_transfer(ELEMENTS, GRID, input_value_bytes=1))
     # input: 2 MB a sample, cut: 1 MB a sample in float32, at 1 and 2 MB/s
     assert times[:, 0].tolist() == [[1 + 2, 1 + 1], [1.5 + 1, 1.5 + 0.5], [4, 4]]
     assert times[:, 1].tolist() == [[2 + 4, 2 + 2], [3 + 2, 3 + 1], [8, 8]]
@@ -75,7 +75,7 @@ def test_splitd_cost_takes_the_fastest_codec_and_pays_round_trip_and_headers() -
         assumed_payloads([(2, 1000, 1000)], [plain], link, GRID),
         assumed_payloads([(1, 500, 500)], [plain, small], link, GRID),
     ]
-    times = splitd_times(LATENCY, payloads, 250, GRID, link)
+    times = end_to_end(LATENCY, splitd_transfer(payloads, 250, GRID, link))
     back_s = 0.5 + (1000 + 1000) / 1e6
     plain_s = (1_000_000 + 4 * 1000) / 1e6
     small_s = 2 * 0.25 + (250_000 + 1000) / 1e6

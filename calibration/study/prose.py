@@ -1,0 +1,91 @@
+"""The report's fixed text; line breaks and indentation carry no meaning."""
+
+from __future__ import annotations
+
+MODELS = """
+    Blocks are the positions at which a model may be cut. c_l is the number of values that cross, over those of
+    the input: a natural bottleneck has c_l < 1, a compressive one is smaller than all before it. A multiply-add
+    counts as two operations (papers often print multiply-adds: half of these).
+"""
+
+GAINS = """
+    Gain over a static policy: the mean over all states of (T_static - T_dynamic) / T_static, a mean of ratios.
+    "A split wins" is the share of states in which some split is faster than every extreme that the set allows.
+    The last column is what restricting the candidates costs: by how much the best of them is slower, on
+    average, than the best of all blocks.
+"""
+
+REGRET = {
+    "paper": """
+        The theorem says that it costs nothing where the input may cross and both ends have one speed ratio. In
+        privacy mode the first blocks, larger than the input, are good on fast links, and the paper's candidates
+        leave them out.
+    """,
+    "splitd": "Under this cost every block that is the fastest somewhere is a candidate, so nothing is lost.",
+}
+
+EFFICIENCY = """
+    Networks with depthwise convolutions reach 5 to 20 % of a GPU's peak. The more slowly both ends compute, the
+    more the server's lead counts against the link, and the earlier the best cut. Here is the same study at
+    other shares of peak, for both ends at once; the shares of the presets, used everywhere else, are printed at
+    the top.
+"""
+
+EFFICIENCY_HERE = "Dotted lines: what one core of this machine reached on the checked models."
+
+REALITY = """
+    The share of the whole time that lies before each compressive cut: measured here on one core, one image at a
+    time, and by roofline with the preset x86-core. Larger batches on a CPU depart further: tensors that no
+    longer fit the caches, and memory that goes back to the system after each large tensor, make the first
+    blocks slower than a roofline without caches says.
+"""
+
+METHOD = (
+    """
+    The model is exported with torch.export and a symbolic batch size. Every operator of the graph that is not a
+    view is one kernel with its operations (convolutions, matrix products, attention) and its memory traffic
+    (inputs, outputs and weights, each once, float32).
+    """,
+    """
+    Roofline: time of a kernel = max(operations / (peak x efficiency), bytes / bandwidth) + overhead; heads and
+    tails are sums. It knows no caches, no fusion and no overlap.
+    """,
+    """
+    Not in the study: a loaded server, throttling, jitter and the error of a link estimate. The dynamic policy
+    knows the state exactly, so its gains are upper bounds.
+    """,
+)
+
+CANDIDATES = {
+    "paper": "Candidates: the input (where allowed), the compressive bottlenecks, the output.",
+    "splitd": """
+        Candidates: the input (where allowed), the compressive bottlenecks, every other block that is the
+        fastest somewhere, the output; each with the codec that is fastest in that state, for static policies
+        too.
+    """,
+}
+
+LATENCY = {
+    "roofline": "Times are computed, not measured: a roofline over the exported graph, on named hardware.",
+    "measured": "Times were measured on this machine; the device is emulated by idling.",
+}
+
+COST = {
+    "paper": "the paper's equation, T = head + D / r + tail, with float32 cuts and no round trip.",
+    "splitd": "splitd's own, with quantised and entropy-coded cuts, JPEG images, headers, round trip and result.",
+}
+
+CODECS = {
+    "roofline": "Sizes and speeds of the codecs are assumptions, listed here.",
+    "measured": "Sizes and speeds of the codecs were measured here on generated images.",
+}
+
+LOSSY = "Lossy codecs count as usable: what they do to the accuracy is not part of this study."
+
+WIDTH = {
+    "paper": """
+        a float32 cut has four bytes per value, so only cuts with c_l < 1/4 send less than the image itself. The
+        paper's gains are over no offloading and fixed splits, not over this.
+    """,
+    "splitd": "quantised cuts compete with the raw or JPEG-compressed image on equal terms.",
+}
