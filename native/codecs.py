@@ -17,7 +17,17 @@ import numpy.typing as npt
 from splitd.errors import CodecError
 from splitd.native.plan import ChunkPlan, chunk_plan_at, plan_chunks
 from splitd.native.select import Backend, load_backend
-from splitd.native.spec import FLAG_LZ4, KNOWN_FLAGS, LOSSLESS, Bytes, CodecId, CodecSpec, parse_codec, tensor_labels
+from splitd.native.spec import (
+    FLAG_LZ4,
+    KNOWN_FLAGS,
+    LOSSLESS,
+    RAW_BYTES,
+    Bytes,
+    CodecId,
+    CodecSpec,
+    parse_codec,
+    tensor_labels,
+)
 
 __all__ = [
     "FLAG_LZ4",
@@ -66,7 +76,7 @@ class TensorCodec:
     def max_encoded_bytes(self, spec: CodecSpec, plan: ChunkPlan, itemsize: int = 4) -> int:
         """What an output buffer for `encode_chunk` must hold, fallbacks included."""
         raw = plan.n_elements * itemsize
-        if spec.codec == CodecId.F32:
+        if spec.codec in RAW_BYTES:
             return raw
         return max(raw, self.backend.max_encoded_bytes(spec.codec, plan))
 
@@ -79,13 +89,13 @@ class TensorCodec:
         may change before the chunk is sent. Tensors that are not float32 travel as their own bytes, as F32 does.
         CodecError: an array that is not flat and contiguous, a plan outside of it, or `out` too small.
         """
-        if spec.codec == CodecId.F32 or array.dtype != np.float32:
-            return self._encode_raw(spec.flags, array, plan)
+        if spec.codec in RAW_BYTES or array.dtype != np.float32:
+            return self._encode_raw(spec, array, plan)
         if out is None:
             out = bytearray(self.max_encoded_bytes(spec, plan))
         written = self.backend.encode(spec.codec, array, plan, out)
         if written < 0:
-            return self._encode_raw(spec.flags, array, plan)
+            return self._encode_raw(spec, array, plan)
         chunk = EncodedChunk(memoryview(out)[:written], spec.codec, 0)
         return self._pressed(chunk) if spec.flags & FLAG_LZ4 else chunk
 
@@ -99,14 +109,15 @@ class TensorCodec:
             raise CodecError(f"unknown codec flags {flags:#x}")
         if flags & FLAG_LZ4:
             payload = self._expanded(codec, payload, plan, out.itemsize)
-        if codec == CodecId.F32:
+        if codec in RAW_BYTES:
             _decode_raw(payload, plan, out)
         else:
             self.backend.decode(codec, payload, plan, out)
 
-    def _encode_raw(self, flags: int, array: Array, plan: ChunkPlan) -> EncodedChunk:
-        chunk = EncodedChunk(_run_bytes(array, plan).data, CodecId.F32, 0)
-        return self._pressed(chunk, array.itemsize) if flags & FLAG_LZ4 else chunk
+    def _encode_raw(self, spec: CodecSpec, array: Array, plan: ChunkPlan) -> EncodedChunk:
+        codec = spec.codec if spec.codec in RAW_BYTES else CodecId.F32
+        chunk = EncodedChunk(_run_bytes(array, plan).data, codec, 0)
+        return self._pressed(chunk, array.itemsize) if spec.flags & FLAG_LZ4 else chunk
 
     def _pressed(self, chunk: EncodedChunk, itemsize: int = 4) -> EncodedChunk:
         """The chunk under LZ4, or unchanged where that is not smaller."""

@@ -33,6 +33,8 @@ _LABELS = {codec.name.lower(): codec for codec in CodecId if codec < CodecId.IMA
 _WITH_LZ4 = frozenset({CodecId.F32, CodecId.F16, CodecId.U8})
 LOSSLESS = frozenset({CodecId.F32, CodecId.F32X})
 """Codecs that bring back the very bits of any float32 tensor."""
+RAW_BYTES = frozenset({CodecId.F32, CodecId.IMAGE_RAW, CodecId.JPEG})
+"""Codecs whose payload is the elements' own bytes: plain tensors of any dtype, and what `images` makes."""
 
 
 class CodecSpec(NamedTuple):

@@ -171,7 +171,7 @@ class CodecContract:
                 self.codec.decode_chunk(chunk.codec, chunk.flags, damaged, plan, out)
 
     @pytest.mark.parametrize(
-        ("codec", "flags"), [(7, 0), (255, 0), (CodecId.JPEG, 0), (CodecId.U8, 2), (CodecId.U8H, 1)]
+        ("codec", "flags"), [(7, 0), (255, 0), (CodecId.JPEG, 1), (CodecId.U8, 2), (CodecId.U8H, 1)]
     )
     def test_unknown_codecs_and_flags_are_refused(self, codec: int, flags: int) -> None:
         with pytest.raises(CodecError):
