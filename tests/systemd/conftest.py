@@ -71,9 +71,12 @@ def running(installed: Container) -> Container:
 
 
 def follow(container: Container, blocks: list[str]) -> None:
-    """Type what the manual says, where the wheel lies."""
+    """Type what the manual says, where the wheel lies; a failure shows what the services said."""
     for block in blocks:
-        container.run("bash", "-c", f"cd /{WHEEL_FOLDER}\n{block}", timeout_s=INSTALL_DEADLINE_S)
+        try:
+            container.run("bash", "-c", f"cd /{WHEEL_FOLDER}\n{block}", timeout_s=INSTALL_DEADLINE_S)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}\n{container.journal('splitd-*')}") from None
 
 
 def configure(container: Container, kind: str, text: str) -> None:

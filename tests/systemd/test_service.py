@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.systemd.container import Container
 
 SERVICES = ("splitd-server", "splitd-agent")
 READY_DEADLINE_S = 90.0
+ESTIMATE_DEADLINE_S = 30.0
 EXIT_UNREACHABLE = 3
 
 INFERENCE = """
@@ -43,12 +45,13 @@ def test_a_service_is_active_and_says_how_it_is(running: Container, unit: str) -
     assert running.property(unit, "StatusText")
 
 
-def test_a_service_is_ready_only_after_it_has_measured(running: Container) -> None:
-    profiles = running.run("find", "/var/lib/splitd", "-type", "f", "-printf", "%C@ %p\\n").stdout.split("\n")
-    measured_s = min(float(line.split()[0]) for line in profiles if line)
-    ready_s = max(int(running.property(unit, "ActiveEnterTimestampMonotonic")) / 1e6 for unit in SERVICES)
-    uptime_s = float(running.run("cat", "/proc/uptime").stdout.split()[0])
-    assert measured_s < float(running.run("date", "+%s.%N").stdout) - uptime_s + ready_s
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_service_was_ready_only_after_it_had_measured(running: Container, unit: str) -> None:
+    role = unit.removeprefix("splitd-")
+    profiles = running.run("find", "/var/lib/splitd", "-name", f"*{role}*", "-type", "f", "-printf", "%T@\\n").stdout
+    entered = running.property(unit, "ActiveEnterTimestamp")
+    active_s = int(running.run("date", "--date", entered, "+%s").stdout)
+    assert 0 < float(profiles.split()[0]) < active_s + 1  # systemd shows whole seconds
 
 
 def test_a_member_of_the_group_sees_the_status(running: Container) -> None:
@@ -79,7 +82,10 @@ def test_inference_goes_through_the_socket(running: Container) -> None:
 def test_inference_reaches_the_server_over_the_encrypted_link(running: Container) -> None:
     running.run("splitctl", "pin", "input")
     try:
-        assert infer(running) == {"source": "server", "split": "input", "shape": [2, 1000]}
+        end = time.monotonic() + ESTIMATE_DEADLINE_S
+        while (answer := infer(running))["source"] != "server" and time.monotonic() < end:
+            pass  # until the first probe has told the rate of the link, everything stays on the device
+        assert answer == {"source": "server", "split": "input", "shape": [2, 1000]}
     finally:
         running.run("splitctl", "unpin")
 
@@ -108,20 +114,22 @@ def test_a_killed_service_comes_back_and_serves(running: Container, unit: str) -
     assert infer(running)["shape"] == [2, 1000]
 
 
-@pytest.mark.parametrize("unit", reversed(SERVICES))
-def test_a_stopped_service_ends_cleanly_and_starts_again(running: Container, unit: str) -> None:
-    running.run("systemctl", "stop", unit)
-    running.wait_for(unit, 5, ActiveState="inactive", Result="success", ExecMainStatus="0")
-    name = "control" if unit == "splitd-agent" else "server"
-    assert running.run("test", "-e", f"/run/splitd/{name}.sock", check=False).returncode == 1
-    running.run("systemctl", "start", unit, timeout_s=READY_DEADLINE_S)
-    running.wait_for(unit, 5, ActiveState="active")
+def test_a_stopped_agent_ends_cleanly_and_starts_again(running: Container) -> None:
+    stop(running, "splitd-agent", "control.sock")
+    running.run("systemctl", "start", "splitd-agent", timeout_s=READY_DEADLINE_S)
     assert infer(running)["shape"] == [2, 1000]
 
 
-def test_without_its_server_the_agent_answers_locally(running: Container) -> None:
-    running.run("systemctl", "stop", "splitd-server")
-    try:
-        assert infer(running)["source"] in {"local", "finished-locally"}
-    finally:
-        running.run("systemctl", "start", "splitd-server", timeout_s=READY_DEADLINE_S)
+def test_a_stopped_server_ends_cleanly_and_the_agent_answers_without_it(running: Container) -> None:
+    stop(running, "splitd-server", "server.sock")
+    assert infer(running)["source"] in {"local", "finished-locally"}
+    running.run("systemctl", "start", "splitd-server", timeout_s=READY_DEADLINE_S)
+    running.run("splitctl", "wait", "--server", "--timeout", "30", user=MEMBER)
+
+
+def stop(container: Container, unit: str, socket: str) -> None:
+    """Stop a service; it must end by itself, without an error, and take its socket away."""
+    assert container.run("test", "-S", f"/run/splitd/{socket}").returncode == 0
+    container.run("systemctl", "stop", unit)
+    container.wait_for(unit, 5, ActiveState="inactive", Result="success", ExecMainStatus="0", ExecMainCode="1")
+    assert container.run("test", "-e", f"/run/splitd/{socket}", check=False).returncode == 1
