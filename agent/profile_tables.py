@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from splitd.agent.units import size
+from splitd.calibration.guard import Guard
 from splitd.calibration.measurement import Measurement
 from splitd.calibration.profile import LatencyProfile
 from splitd.calibration.table import Row
@@ -26,8 +27,8 @@ def chain_table(profile: LatencyProfile) -> Table:
     return table
 
 
-def codec_table(profile: LatencyProfile) -> Table:
-    """Return payload size and time of every codec at every position, for the largest batch."""
+def codec_table(profile: LatencyProfile, guard: Guard | None = None) -> Table:
+    """Return payload size and time of every codec at every position, for the largest batch; and what the guard says."""
     batch = profile.batch_sizes[-1]
     stage = "encode" if profile.heads is not None else "decode"
     table = Table(title=f"payload, and ms to {stage} it, batch {batch}")
@@ -36,17 +37,20 @@ def codec_table(profile: LatencyProfile) -> Table:
     table.add_column("codec")
     table.add_column("payload", justify="right")
     table.add_column(stage, justify="right", no_wrap=True)
+    if guard is not None:
+        table.add_column("accuracy")
     for k, name in enumerate(profile.cut_names):
         for label in profile.codecs_at(k):
             cost = profile.cost(k, label)
             row: Row = cost.encode or cost.decode or ()
-            table.add_row(str(k), name, label, size(cost.wire_bytes[-1]), *[_shown(cell) for cell in row[-1:]])
+            accuracy = [_accuracy(guard, k, label)] if guard is not None else []
+            table.add_row(str(k), name, label, size(cost.wire_bytes[-1]), _shown(row[-1]), *accuracy)
     return table
 
 
-def notes(profile: LatencyProfile) -> list[str]:
+def notes(profile: LatencyProfile, guard: Guard | None = None) -> list[str]:
     """Return what a reader of the tables must know."""
-    lines = []
+    lines = [] if guard is None else [f"accuracy: {guard.basis}"]
     if profile.throttle_ratio is not None:
         lines.append(
             f"throttled to {profile.key.throttle:.0%} of full speed: times are busy times divided by that share; "
@@ -56,6 +60,12 @@ def notes(profile: LatencyProfile) -> list[str]:
     if any(cell.noisy for row in rows for cell in row):
         lines.append(f"{NOISY} noisy: the IQR is more than a tenth of the median; is something else running here?")
     return lines
+
+
+def _accuracy(guard: Guard, k: int, label: str) -> str:
+    found = guard.fidelity(k, label)
+    figures = "" if found is None else f" {found.agreeing}/{found.samples}, {found.snr_db:.0f} dB"
+    return ("ok" if guard.refusal(k, label) is None else "refused") + figures
 
 
 def _shown(cell: Measurement) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import xxhash
@@ -16,6 +18,7 @@ from splitd.calibration.fidelity_report import FidelityKey, FidelityReport, repo
 from splitd.calibration.models import LoadedModel
 from splitd.calibration.partition import Partition
 from splitd.calibration.preprocess import Preprocessing
+from splitd.calibration.profile import CrossingKey
 from splitd.calibration.samples import GENERATED, Images, generated_images, load_samples
 from splitd.errors import InputError, ProfileError
 
@@ -56,16 +59,27 @@ class Guard:
         kind = "generated" if self.report.key.samples == GENERATED else "sample"
         return f"top-1 agreement of at least {self.min_agreement:g} on {self.report.samples} {kind} images"
 
+    def fidelity(self, k: int, codec: str) -> Fidelity | None:
+        """Return what was measured; None for lossless codecs, and without samples."""
+        return None if self.report is None else self.report.results.get((k, codec))
+
     def refusal(self, k: int, codec: str) -> str | None:
         """Return why this codec may not be used at position k; None if it may."""
         if is_lossless(codec):
             return None
         if self.report is None:
             return None if codec in TRUSTED_UNTESTED else "lossy, and there are no accuracy.samples to check it with"
-        fidelity = self.report.results.get((k, codec))
-        if fidelity is None:
-            return "lossy, and its accuracy was not measured at this cut"
-        return self._verdict(fidelity)
+        found = self.fidelity(k, codec)
+        return "lossy, and its accuracy was not measured at this cut" if found is None else self._verdict(found)
+
+    def to_json(self, asked: Iterable[CrossingKey]) -> dict[str, Any]:
+        """Return the basis, the measurements, and the reason for each of the `asked` (k, codec) that is refused."""
+        refusals = [{"k": k, "codec": label, "reason": self.refusal(k, label)} for k, label in asked]
+        return {
+            "basis": self.basis,
+            "results": self.report.to_json()["results"] if self.report is not None else [],
+            "refused": [refusal for refusal in refusals if refusal["reason"] is not None],
+        }
 
     def _verdict(self, found: Fidelity) -> str | None:
         if not math.isfinite(found.relative_error):

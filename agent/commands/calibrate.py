@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,9 +14,12 @@ from splitd.agent.config import AGENT_CONFIG, AgentConfig, ServerConfig, config_
 from splitd.agent.network import Network
 from splitd.agent.profile_tables import chain_table, codec_table, notes
 from splitd.agent.views import calibrated_codecs
+from splitd.calibration.guard import AccuracySettings, Guard, obtain_guard
 from splitd.calibration.obtain import CalibrationSettings, Obtained, obtain_profile
 
 SCHEMA_VERSION = 1
+
+Report = Callable[[float, str], None]
 
 
 @click.command("calibrate", short_help="measure this machine, show and save the profile")
@@ -29,23 +33,37 @@ SCHEMA_VERSION = 1
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(config_file: Path, *, as_json: bool) -> None:
-    """Time heads, tails and codecs at the configured batch sizes, show the medians, and save the profile."""
+    """Time heads, tails and codecs at the configured batch sizes, show the medians, and save the profile.
+
+    Where accuracy.samples is configured, also measure what every lossy codec does to the model's answers.
+    """
     config = load_config(config_file, config_kind(config_file))
     with _progress() as progress:
         bar = progress.add_task(f"loading {config.model.name}", total=1.0)
-        network = Network(config.model, config.device, _cuts(config))
-        obtained = obtain_profile(
-            network.model,
-            network.partition,
-            _settings(config),
-            state_dir=config.calibration.state_dir,
-            fresh=True,
-            progress=lambda share, doing: progress.update(bar, completed=share, description=doing),
+        obtained, guard = _measure(
+            config, lambda share, doing: progress.update(bar, completed=share, description=doing)
         )
     if as_json:
-        click.echo(json.dumps(_document(obtained), indent=1))
+        click.echo(json.dumps(_document(obtained, guard), indent=1))
     else:
-        _show(obtained)
+        _show(obtained, guard)
+
+
+def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtained, Guard | None]:
+    """Measure for the daemon whose configuration it is; only an agent chooses codecs, so only it has a guard."""
+    network = Network(config.model, config.device, _cuts(config))
+    settings = _settings(config)
+    state_dir = config.calibration.state_dir
+    obtained = obtain_profile(
+        network.model, network.partition, settings, state_dir=state_dir, fresh=True, progress=report
+    )
+    if not isinstance(config, AgentConfig):
+        return obtained, None
+    accuracy = AccuracySettings(
+        settings.codecs, config.accuracy.min_agreement, config.accuracy.samples, config.device.name
+    )
+    guard = obtain_guard(network.model, network.partition, accuracy, state_dir=state_dir, fresh=True, progress=report)
+    return obtained, guard
 
 
 def _cuts(config: AgentConfig | ServerConfig) -> str:
@@ -75,22 +93,27 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _document(obtained: Obtained) -> dict[str, object]:
+def _document(obtained: Obtained, guard: Guard | None) -> dict[str, object]:
     return {
         "schema_version": SCHEMA_VERSION,
         "path": str(obtained.path),
-        "problems": list(obtained.problems),
+        "problems": _problems(obtained, guard),
         "profile": obtained.profile.to_json(),
+        "accuracy": None if guard is None else guard.to_json(obtained.profile.codecs),
     }
 
 
-def _show(obtained: Obtained) -> None:
+def _problems(obtained: Obtained, guard: Guard | None) -> list[str]:
+    return [*obtained.problems, *(guard.problems if guard is not None else ())]
+
+
+def _show(obtained: Obtained, guard: Guard | None) -> None:
     console = Console()
     console.print(chain_table(obtained.profile))
-    console.print(codec_table(obtained.profile))
-    for line in notes(obtained.profile):
+    console.print(codec_table(obtained.profile, guard))
+    for line in notes(obtained.profile, guard):
         console.print(line)
-    for problem in obtained.problems:
+    for problem in _problems(obtained, guard):
         console.print(problem, style="red")
     if not any("cannot be saved" in problem for problem in obtained.problems):
         console.print(f"saved: {obtained.path}")

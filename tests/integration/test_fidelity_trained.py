@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SIDE = 32
 CLASSES = 8
-SAMPLES = 192
+SAMPLES = 256
 PREPROCESSING = Preprocessing((3, SIDE, SIDE))
 CODECS = ("f32", "f16", "u8", "u8h", "u6h", "u4h", "raw", "jpeg95", "jpeg2")
 BLOCKS = [["ds_r1_k3_s1_e1_c8_se0.25"], ["ir_r2_k3_s2_e4_c16_se0.25"], ["ir_r2_k3_s2_e4_c24_se0.25"]]
@@ -37,7 +37,7 @@ BLOCKS = [["ds_r1_k3_s1_e1_c8_se0.25"], ["ir_r2_k3_s2_e4_c16_se0.25"], ["ir_r2_k
 Labelled = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
-def labelled_images(count: int, seed: int) -> Labelled:
+def labelled_images(count: int, seed: int, strength: float = 30) -> Labelled:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, count)
     direction = (labels * np.pi / CLASSES)[:, None, None]
@@ -45,7 +45,7 @@ def labelled_images(count: int, seed: int) -> Labelled:
     y, x = np.mgrid[:SIDE, :SIDE]
     waves = np.sin(0.9 * (np.cos(direction) * x + np.sin(direction) * y) + phase)
     scenes = generated_images(count, SIDE, SIDE, seed=seed).astype(np.float64)
-    return np.clip(scenes + 30 * waves[..., None], 0, 255).astype(np.uint8), labels
+    return np.clip(scenes + strength * waves[..., None], 0, 255).astype(np.uint8), labels
 
 
 def train() -> nn.Module:
@@ -82,7 +82,8 @@ def partition(loaded: LoadedModel) -> Partition:
 
 @pytest.fixture(scope="module")
 def unseen() -> Labelled:
-    return labelled_images(SAMPLES, seed=2)
+    """Fainter waves than those learnt from, so that some images are close calls, as with real photographs."""
+    return labelled_images(SAMPLES, seed=2, strength=18)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +97,8 @@ def guard(
     return obtain_guard(loaded, partition, settings, state_dir=samples / "state")
 
 
-def test_the_network_has_learnt_its_task(partition: Partition, unseen: Labelled) -> None:
-    images, labels = unseen
+def test_the_network_has_learnt_its_task(partition: Partition) -> None:
+    images, labels = labelled_images(SAMPLES, seed=3)
     (logits,) = partition.forward(torch.from_numpy(normalise(images, PREPROCESSING)))
     assert float((logits.argmax(1).numpy() == labels).mean()) > 0.9
 
@@ -112,7 +113,7 @@ def test_four_bits_are_refused_where_eight_are_accepted(guard: Guard, partition:
     assert f"/{SAMPLES}" in refusal
 
 
-def test_a_rough_jpeg_is_refused_and_a_fine_one_and_the_raw_image_are_not(guard: Guard) -> None:
+def test_a_rough_jpeg_agrees_less_than_a_fine_one_and_is_refused_where_the_raw_image_is_not(guard: Guard) -> None:
     assert guard.refusal(0, "jpeg2") is not None
     assert guard.refusal(0, "raw") is None
     assert guard.report is not None
