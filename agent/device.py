@@ -28,6 +28,7 @@ from splitd.errors import ConfigError, OverloadError, UsageError
 from splitd.transport.keys import ClientKeys, load_pair
 from splitd.transport.limits import SessionLimits
 from splitd.transport.messages import Hello
+from splitd.transport.prober import ProbeConfig, Prober
 from splitd.transport.session import Session
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,8 @@ class AgentDaemon:
         limits = SessionLimits(
             window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s
         )
-        return Session(config.server.address, hello, keys=_client_keys(config), limits=limits)
+        prober = Prober(ProbeConfig(share=config.link.probe_share))
+        return Session(config.server.address, hello, keys=_client_keys(config), limits=limits, prober=prober)
 
     def _pin(self, body: Mapping[str, Any]) -> dict[str, Any]:
         cut, codec = body.get("cut"), body.get("codec")

@@ -130,7 +130,14 @@ class Pair:
         self.agent.start()
         self.server.wait("ready")
         self.agent.wait("ready")
+        self.wait_link()
         return self
+
+    def wait_link(self) -> None:
+        """Wait until the uplink's rate is known, without which all work is local."""
+        eventually(
+            lambda: self.agent.control.get("link")["up_bytes_per_s"] is not None, within_s=START_S, what="a known rate"
+        )
 
     def client(self) -> Client:
         return Client(self.infer_socket)
