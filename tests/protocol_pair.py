@@ -13,6 +13,7 @@ from splitd.transport.limits import EndpointLimits, SessionLimits
 from splitd.transport.link import LinkEstimator
 from splitd.transport.messages import Buffer, Chunk, Hello, Message, ServerLoad, ServerTimings, TensorMeta
 from splitd.transport.outgoing import Outgoing, outgoing
+from splitd.transport.prober import ProbeConfig, Prober
 from splitd.transport.raw_tensors import Array, raw_chunks
 from splitd.transport.requests import RequestMeta
 from splitd.transport.session_core import SessionCore
@@ -86,11 +87,16 @@ class Pair:
         endpoint_limits: EndpointLimits | None = None,
         greeting: Hello | None = None,
         estimator: LinkEstimator | None = None,
+        probe_share: float = 0.0,
     ) -> None:
         ids = itertools.count(1000)
         self.now_s = 50.0
         self.session = SessionCore(
-            greeting or hello(), session_limits or SessionLimits(), estimator or LinkEstimator(), lambda: next(ids)
+            greeting or hello(),
+            session_limits or SessionLimits(),
+            estimator or LinkEstimator(),
+            lambda: next(ids),
+            Prober(ProbeConfig(share=probe_share)),
         )
         self.server, self.gone = new_server(endpoint_limits)
         self.complete: list[CompleteRequest] = []

@@ -147,6 +147,10 @@ class Dealer:
         try:
             socket.connect(self._address)
         except zmq.ZMQError as error:
+            socket.disable_monitor()
+            monitor.close(linger=0)
+            socket.close(linger=0)
+            self._context.term()
             raise ConfigError([f"server address {self._address}: {error.strerror}"]) from error
         return socket, monitor
 

@@ -12,11 +12,15 @@ from splitd.transport.messages import Buffer, Chunk, Message, Probe
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One encoded message; `credit_bytes` is what it takes from the send window (0 but for chunks and probes)."""
+    """One encoded message.
+
+    `is_bulk` marks chunks and probes, whose sending is timed; `credit_bytes` is what they take from the send window.
+    """
 
     frames: tuple[Buffer, ...]
     request_id: int = 0
     credit_bytes: int = 0
+    is_bulk: bool = False
 
     @property
     def n_bytes(self) -> int:
@@ -26,8 +30,10 @@ class Outgoing:
 
 def outgoing(message: Message, *, epoch: int, request_id: int = 0) -> Outgoing:
     """Encode a message; raises WireError for one that the peer would refuse."""
-    credit_bytes = len(message.payload) if isinstance(message, Chunk | Probe) else 0
-    return Outgoing(tuple(wire.encode(message, epoch=epoch, request_id=request_id)), request_id, credit_bytes)
+    frames = tuple(wire.encode(message, epoch=epoch, request_id=request_id))
+    if isinstance(message, Chunk | Probe):
+        return Outgoing(frames, request_id, len(message.payload), is_bulk=True)
+    return Outgoing(frames, request_id)
 
 
 class Outbox:

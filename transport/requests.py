@@ -91,6 +91,11 @@ class RequestTable:
         request = self._requests.get(request_id)
         return UsageError("the exchange is closed") if request is None else request.outcome
 
+    @property
+    def is_busy(self) -> bool:
+        """True while a request waits for its outcome."""
+        return any(request.outcome is None for request in self._requests.values())
+
     def unfinished(self) -> Iterator[int]:
         """Yield the ids of the requests that have not ended."""
         return (request_id for request_id, request in self._requests.items() if request.outcome is None)

@@ -19,6 +19,7 @@ from splitd.transport.limits import SessionLimits
 from splitd.transport.link import LinkEstimate, LinkEstimator
 from splitd.transport.messages import Hello
 from splitd.transport.outgoing import Outgoing
+from splitd.transport.prober import Prober
 from splitd.transport.requests import Outcome, RequestMeta
 from splitd.transport.session_core import SessionCore
 from splitd.transport.session_info import ServerInfo, SessionCounters
@@ -74,6 +75,7 @@ class Session:
         limits: SessionLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         estimator: LinkEstimator | None = None,
+        prober: Prober | None = None,
         on_state: Callable[[SessionStatus], None] | None = None,
     ) -> None:
         self.address = address
@@ -83,7 +85,7 @@ class Session:
         self._limits = limits or SessionLimits()
         self._estimator = estimator or LinkEstimator()
         self._on_state = on_state
-        self._core = SessionCore(hello, self._limits, self._estimator)
+        self._core = SessionCore(hello, self._limits, self._estimator, prober=prober)
         self._changed = threading.Condition()
         self._wakeup = WakeUp()
         self._closing = False

@@ -34,6 +34,8 @@ from splitd.transport.messages import (
 )
 from splitd.transport.outgoing import Outbox, Outgoing, outgoing
 from splitd.transport.pinger import Pinger
+from splitd.transport.prober import Prober
+from splitd.transport.probing import Probing
 from splitd.transport.requests import Reply, RequestMeta, RequestTable
 from splitd.transport.session_info import ServerInfo, SessionCounters
 from splitd.transport.session_state import WELCOMED_STATES, Event, SessionState, follow
@@ -48,6 +50,7 @@ class SessionCore:
         limits: SessionLimits,
         estimator: LinkEstimator,
         new_id: Callable[[], int] = random_id,
+        prober: Prober | None = None,
     ) -> None:
         self.state = SessionState.CONNECTING
         self.error: str | None = None
@@ -65,6 +68,7 @@ class SessionCore:
         self._next_request_id = new_id()
         self._receipts = Receipts(limits.ack_every_bytes)
         self._pinger = Pinger(limits)
+        self._probing = Probing(estimator, prober or Prober())
         self.is_connected = False
         self._was_ready = False
         self._wants_reset = False
@@ -85,14 +89,15 @@ class SessionCore:
             raise LinkError(f"the server is {self.state.value}: {self.error or 'no handshake yet'}")
         if len(self.requests) >= self._limits.max_open_requests:
             raise OverloadError(f"{len(self.requests)} requests are under way already")
-        self._next_request_id += 1
-        self.requests.open(self._next_request_id, meta)
+        self.requests.open(self._new_id(), meta)
         return self._next_request_id
 
     def queue_chunk(self, item: Outgoing) -> None:
-        """Queue one chunk for which the window has room."""
-        self.window.add(item.credit_bytes)
-        self.outbox.put(item)
+        """Queue one chunk for which the window has room; a probe that still waits gives way."""
+        if (probe_id := self._probing.flight_id) is not None and (waiting := self.outbox.take_back(probe_id)):
+            self.window.take_back(waiting)
+            self._probing.abandon()
+        self._queue(item)
 
     def close_request(self, request_id: int) -> None:
         """Forget a request; the server is told if it has not ended yet."""
@@ -139,9 +144,13 @@ class SessionCore:
 
     def on_sent(self, now_s: float, item: Outgoing) -> None:
         """Note that the socket took a message."""
-        if item.credit_bytes:
+        if item.is_bulk:
             self._pinger.on_bulk()
             self.requests.on_sent(item.request_id, now_s, item.n_bytes)
+            if item.request_id in self.requests:
+                self._probing.on_data(now_s, is_up=True)
+            else:
+                self._probing.on_sent(item.request_id, now_s, item.n_bytes)
 
     def on_tick(self, now_s: float) -> None:
         """Do what time demands: HELLO again, ping, doubt, give up."""
@@ -153,11 +162,15 @@ class SessionCore:
             self._watch(now_s)
         if self.state in WELCOMED_STATES and now_s >= self._pinger.next_s:
             self._send(Ping(self._pinger.ping(now_s)))
+        if self.state is SessionState.READY and not self.requests.is_busy and self.window.in_flight_bytes == 0:
+            self._probe(now_s)
 
     def next_wake_s(self, now_s: float) -> float:
         """Return when `on_tick` has something to do next, if nothing else happens."""
         wake_s = min(self._greeter.due_s, self._greeter.expires_s, now_s + self._limits.ping_interval_s)
-        return min(wake_s, self._pinger.next_s) if self.state in WELCOMED_STATES else wake_s
+        if self.state not in WELCOMED_STATES:
+            return wake_s
+        return min(wake_s, self._pinger.next_s, self._probing.next_look_s(now_s))
 
     def take_reset(self) -> bool:
         """Return once True when the shell must replace the socket."""
@@ -215,8 +228,6 @@ class SessionCore:
         self.window.acknowledge(ack.received_bytes)
 
     def _on_report(self, now_s: float, envelope: wire.Envelope, report: Report) -> None:
-        self.server_load = ServerLoad(report.timings.queue_s, report.timings.load)
-        self.server_load_s = now_s
         if self._is_ours(envelope):
             self.requests.on_report(envelope.request_id, now_s, report, envelope.n_bytes)
 
@@ -224,6 +235,7 @@ class SessionCore:
         if not chunk.is_result:
             raise WireError("a server does not send DATA")
         self._pinger.on_bulk()
+        self._probing.on_data(now_s, is_up=False)
         self._receipts.add(len(chunk.payload))
         reply = None
         if self._is_ours(envelope):
@@ -240,7 +252,22 @@ class SessionCore:
             self.requests.on_error(envelope.request_id, error)
 
     def _on_probe_report(self, now_s: float, envelope: wire.Envelope, report: ProbeReport) -> None:
-        del now_s, envelope, report
+        self._probing.on_report(envelope.request_id, now_s, report)
+
+    def _probe(self, now_s: float) -> None:
+        """Send a probe if one is due; the link is idle."""
+        for message in self._probing.due(now_s, self._new_id()):
+            self._queue(outgoing(message, epoch=self.epoch, request_id=self._next_request_id))
+        self.counters.probes = self._probing.sent
+        self.counters.failed_probes = self._probing.failed
+
+    def _queue(self, item: Outgoing) -> None:
+        self.window.add(item.credit_bytes)
+        self.outbox.put(item)
+
+    def _new_id(self) -> int:
+        self._next_request_id += 1
+        return self._next_request_id
 
     def _is_ours(self, envelope: wire.Envelope) -> bool:
         known = envelope.request_id in self.requests
@@ -296,6 +323,7 @@ class SessionCore:
         self.epoch = 0
         self._greeter.stop()
         self.outbox.clear()
+        self._probing.abandon()
         self.window = SendWindow(self._limits.window_bytes)
         self.requests.fail_all(LinkError(f"the server was lost: {reason}"))
 

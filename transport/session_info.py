@@ -33,3 +33,5 @@ class SessionCounters:
     stale_messages: int = 0
     late_messages: int = 0
     wire_errors: int = 0
+    probes: int = 0
+    failed_probes: int = 0
