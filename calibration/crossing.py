@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import simplejpeg
 
-from splitd.errors import CodecError
-from splitd.native.codecs import LOSSLESS, ChunkPlan, EncodedChunk, decode_tensor, encode_tensor, parse_codec
+from splitd.native.codecs import LOSSLESS, decode_tensor, encode_tensor, parse_codec
+from splitd.native.images import decode_images, encode_images
 
 RAW = "raw"  # the uint8 image as it is
 _JPEG = re.compile(r"jpeg(\d{1,3})")
@@ -44,38 +42,17 @@ def encode_crossing(label: str, arrays: Sequence[Array]) -> Crossing:
     """Encode uint8 images (batch, H, W, 3) or the activations at a cut.
 
     Raises:
-        CodecError: The label is unknown.
+        CodecError: The label is unknown, or its JPEG quality is not in 1..100.
     """
     if match := _JPEG.fullmatch(label):
-        return _encode_jpeg(arrays[0], _quality(match))
+        return _encode_jpeg(arrays[0], int(match[1]))
     spec = _BYTES_AS_THEY_ARE if label == RAW else parse_codec(label)
-    parts = [(array.shape, array.dtype, encode_tensor(spec, array)) for array in arrays]
-    n_bytes = sum(len(chunk.payload) for _, _, chunks in parts for _, chunk in chunks)
-    return Crossing(n_bytes, lambda: tuple(_decode(*part) for part in parts))
-
-
-def check_codec(label: str) -> str:
-    """Return the label if there is such a codec, for images or for tensors; raises CodecError otherwise."""
-    if match := _JPEG.fullmatch(label):
-        _quality(match)
-    elif label != RAW:
-        parse_codec(label)
-    return label
-
-
-def _decode(shape: Sequence[int], dtype: npt.DTypeLike, chunks: Sequence[tuple[ChunkPlan, EncodedChunk]]) -> Array:
-    return decode_tensor(chunks, shape, dtype)
-
-
-def _quality(match: re.Match[str]) -> int:
-    quality = int(match[1])
-    if not 1 <= quality <= 100:
-        raise CodecError(f"{match[0]}: a JPEG quality lies in 1..100")
-    return quality
+    parts = [(encode_tensor(spec, array), array.shape, array.dtype) for array in arrays]
+    n_bytes = sum(len(chunk.payload) for chunks, _, _ in parts for _, chunk in chunks)
+    return Crossing(n_bytes, lambda: tuple(decode_tensor(*part) for part in parts))
 
 
 def _encode_jpeg(images: Array, quality: int) -> Crossing:
-    files = [
-        simplejpeg.encode_jpeg(image, quality=quality, colorspace="RGB", colorsubsampling="420") for image in images
-    ]
-    return Crossing(sum(map(len, files)), lambda: (np.stack([simplejpeg.decode_jpeg(file) for file in files]),))
+    batch, height, width, channels = images.shape
+    payload = encode_images(images, quality)
+    return Crossing(len(payload), lambda: (decode_images(payload, (batch, height, width, channels)),))

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from splitd.agent.config import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
 from splitd.agent.network import Network
 from splitd.agent.profile_tables import chain_table, codec_table, notes
-from splitd.agent.views import calibrated_codecs
+from splitd.agent.profiles import calibration_settings
 from splitd.calibration.guard import AccuracySettings, Guard, obtain_guard
-from splitd.calibration.obtain import CalibrationSettings, Obtained, obtain_profile
+from splitd.calibration.obtain import Obtained, obtain_profile
 
 SCHEMA_VERSION = 1
 
@@ -52,7 +52,7 @@ def command(config_file: Path, *, as_json: bool) -> None:
 def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtained, Guard | None]:
     """Measure for the daemon whose configuration it is; only an agent chooses codecs, so only it has a guard."""
     network = Network(config.model, config.device, _cuts(config))
-    settings = _settings(config)
+    settings = calibration_settings(config)
     state_dir = config.calibration.state_dir
     obtained = obtain_profile(
         network.model, network.partition, settings, state_dir=state_dir, fresh=True, progress=report
@@ -68,18 +68,6 @@ def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtain
 
 def _cuts(config: AgentConfig | ServerConfig) -> str:
     return config.planner.cuts if isinstance(config, AgentConfig) else config.planner_cuts
-
-
-def _settings(config: AgentConfig | ServerConfig) -> CalibrationSettings:
-    device = isinstance(config, AgentConfig)
-    return CalibrationSettings(
-        role="device" if device else "server",
-        batch_sizes=config.calibration.batch_sizes,
-        codecs=calibrated_codecs(config.planner.codecs if isinstance(config, AgentConfig) else config.codecs),
-        repeats=config.calibration.repeats,
-        throttle=config.device.throttle,
-        device=config.device.name,
-    )
 
 
 def _progress() -> Progress:

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from splitd.calibration.crossing import encode_crossing, is_lossless
 from splitd.calibration.environment import device_name, power_mode, profile_key
 from splitd.calibration.graph import export_graph, find_cuts
 from splitd.calibration.partition import Partition
@@ -22,6 +24,7 @@ from splitd.calibration.profile_key import Role
 from splitd.calibration.profiler import calibrate
 from splitd.calibration.samples import generated_images, load_samples, repeated
 from splitd.errors import CodecError, InputError
+from splitd.native.spec import tensor_labels
 
 CPU = torch.device("cpu")
 SIZE = (3, 48, 48)
@@ -159,8 +162,6 @@ def test_fewer_images_than_a_batch_are_repeated() -> None:
 
 
 def test_samples_come_from_a_directory_in_the_order_of_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from PIL import Image  # noqa: PLC0415
-
     for name, level in (("b.png", 200), ("a.png", 100), ("c.png", 50)):
         Image.new("RGB", (60, 60), (level, level, level)).save(tmp_path / name)
     (tmp_path / "0-notes.txt").write_text("not an image")
@@ -203,3 +204,18 @@ def test_batch_sizes_of_a_key_ascend_without_repeats(partition: Partition) -> No
     key = profile_key("0" * 32, partition.names, CPU, role="device", throttle=None, batch_sizes=(8, 1, 8), codecs=())
     assert key.batch_sizes == (1, 8)
     assert dataclasses.replace(key, threads=99).changes(key)[0].startswith("threads: was 99, is")
+
+
+@pytest.mark.parametrize("label", ["jpeg0", "jpeg101", "u9", "raw+lz4"])
+def test_labels_that_name_no_codec_are_refused(label: str) -> None:
+    with pytest.raises(CodecError):
+        encode_crossing(label, (generated_images(1, 8, 8),))
+
+
+def test_only_what_brings_back_every_bit_is_lossless() -> None:
+    lossless = [label for label in (*tensor_labels(), "raw", "jpeg100") if is_lossless(label)]
+    assert set(lossless) == {"f32", "f32+lz4", "f32x", "raw"}
+    array = np.random.default_rng(0).standard_normal((2, 3, 5, 7)).astype(np.float32)
+    for label in set(lossless) - {"raw"}:
+        (again,) = encode_crossing(label, (array,)).decode()
+        assert again.tobytes() == array.tobytes()
