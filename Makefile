@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 60
 NATIVE := $(wildcard native/*.pyx native/*.pxd native/*.h)
 
 .PHONY: demo test lint bench fuzz clean
@@ -23,7 +24,7 @@ bench: $(VENV)/built
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only $(ARGS)
 
 fuzz: $(VENV)/built
-	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
 
 clean:
 	rm -rf $(VENV) build dist src/splitd.egg-info native/*.so native/*.c

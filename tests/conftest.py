@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.distribution import Archives, build
+
 REQUIRE_LAB = "SPLITD_REQUIRE_LAB"
 TOOLS = {"lab": ("ip", "tc"), "systemd": ("systemd-nspawn", "systemd-analyze", "nsenter", "mount")}
 PATHS = {
@@ -46,3 +48,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for kind in TOOLS:
         if item.get_closest_marker(kind) and (lacking := missing_requirements(kind)):
             pytest.fail(f"{REQUIRE_LAB}=1, but {kind} tests need {', '.join(lacking)}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Archives:
+    """The sdist and the wheel of this checkout."""
+    return build(tmp_path_factory.mktemp("dist"))

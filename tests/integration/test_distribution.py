@@ -13,7 +13,6 @@ import pytest
 from splitd import __version__
 from tests.distribution import (
     Archives,
-    build,
     link_distributions,
     make_environment,
     requirements_of,
@@ -37,11 +36,6 @@ print(select.load_backend().NAME)
 
 
 NOT_DATA = {".py", ".pyc", ".pyx", ".pxd", ".h", ".c", ".so"}
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> Archives:
-    return build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.distribution import build, link_distributions, requirements_of
+from tests.distribution import Archives, link_distributions, requirements_of
 from tests.source_tree import ROOT
 from tests.systemd.container import Container, booted
 from tests.systemd.manual import scripts, settings
@@ -38,13 +38,12 @@ def container() -> Iterator[Container]:
 
 
 @pytest.fixture(scope="session")
-def installed(container: Container, tmp_path_factory: pytest.TempPathFactory) -> Container:
+def installed(container: Container, archives: Archives) -> Container:
     """The container with splitd installed as the manual says, beside a torch that was there before, as on a Jetson."""
-    wheel = build(tmp_path_factory.mktemp("dist")).wheel
-    link_distributions(requirements_of(wheel, "torch"), container.root / VENDOR_PACKAGES, SITE_PACKAGES)
+    link_distributions(requirements_of(archives.wheel, "torch"), container.root / VENDOR_PACKAGES, SITE_PACKAGES)
     folder = container.root / WHEEL_FOLDER
     folder.mkdir()
-    shutil.copy(wheel, folder)
+    shutil.copy(archives.wheel, folder)
     follow(container, scripts("Install splitd"))
     for user, groups in ((MEMBER, ["--groups", "splitd"]), (STRANGER, [])):
         container.run("useradd", "--create-home", *groups, user)
