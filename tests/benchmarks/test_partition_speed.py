@@ -1,0 +1,58 @@
+"""The chain of segments against the unsplit model, in the same run; prints the ratio."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from splitd.calibration.graph import find_cuts
+from splitd.calibration.models import LoadedModel, ModelSpec, load_model
+from splitd.calibration.partition import Partition
+
+ROUNDS = 15
+# What "no measurable slowdown" is held to: medians of alternating runs on a busy two-core machine scatter by this much.
+TOLERANCE = 1.10
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    torch.set_num_threads(1)
+    return load_model(ModelSpec("efficientnet_b0"))
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_the_chain_is_as_fast_as_the_unsplit_model(benchmark: BenchmarkFixture, model: LoadedModel, batch: int) -> None:
+    partition = Partition(model, find_cuts(model.graph, "block"))
+    x = torch.randn(batch, *model.preprocessing.size)
+    partition.verify(x)
+    if benchmark.disabled:
+        return
+    benchmark.pedantic(partition.forward, (x,), rounds=3, warmup_rounds=1)
+    chain_s, unsplit_s = _alternate(lambda: partition.forward(x), lambda: _unsplit(model, x))
+    ratio = chain_s / unsplit_s
+    benchmark.extra_info["chain_over_unsplit"] = ratio
+    print(
+        f"\nbatch {batch}: chain of {partition.K} {chain_s * 1e3:.1f} ms, unsplit {unsplit_s * 1e3:.1f} ms: {ratio:.3f}"
+    )
+    assert ratio < TOLERANCE
+
+
+def _unsplit(model: LoadedModel, x: torch.Tensor) -> object:
+    with torch.inference_mode():
+        return model.module(x)
+
+
+def _alternate(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+    """Medians of both, run in turn, so that a slow moment of the machine hits both."""
+    samples: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for function, times in zip((first, second), samples, strict=True):
+            started_s = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - started_s)
+    return statistics.median(samples[0]), statistics.median(samples[1])
