@@ -56,6 +56,8 @@ class Guard:
         """What the answers rest on, in one line."""
         if self.report is None:
             return "no sample images: only lossless codecs and f16 are used"
+        if not self.report.results:
+            return "no lossy codec is configured"
         kind = "generated" if self.report.key.samples == GENERATED else "sample"
         return f"top-1 agreement of at least {self.min_agreement:g} on {self.report.samples} {kind} images"
 

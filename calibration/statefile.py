@@ -13,6 +13,7 @@ import xxhash
 from splitd.errors import ProfileError
 
 SCHEMA_VERSION = 1
+MODE = 0o644  # no secrets here, and the daemon reads what `sudo splitd calibrate` wrote
 MAX_DOCUMENT_BYTES = 64 << 20  # raw samples of 100 cuts x 16 batch sizes x 10 codecs x 1000 repeats stay below this
 
 
@@ -80,6 +81,7 @@ def _replace(path: Path, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
+            os.fchmod(file.fileno(), MODE)
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

@@ -96,6 +96,15 @@ def test_every_lossy_codec_is_measured_where_it_goes(tmp_path: Path, loaded: Loa
     assert 0 <= done[0] <= done[-1] < 1
 
 
+def test_without_lossy_codecs_there_is_nothing_to_measure(
+    tmp_path: Path, loaded: LoadedModel, partition: Partition
+) -> None:
+    settings = AccuracySettings(("f32", "f32x", "raw"), samples="generated")
+    guard = obtain_guard(loaded, partition, settings, state_dir=tmp_path)
+    assert guard.basis == "no lossy codec is configured"
+    assert guard.refusal(1, "u8") == "lossy, and its accuracy was not measured at this cut"
+
+
 def test_a_report_is_reused_until_a_sample_changes(
     tmp_path: Path, loaded: LoadedModel, partition: Partition, samples: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,6 +102,12 @@ def test_a_saved_profile_comes_back_whole(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_root_saved_the_daemon_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    a_profile().save(path)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_no_file_is_no_profile(tmp_path: Path) -> None:
     assert LatencyProfile.load(tmp_path / "none.json", KEY) is None
 
