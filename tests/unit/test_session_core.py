@@ -24,13 +24,16 @@ class RecordingEstimator(LinkEstimator):
         super().__init__()
         self.rtts_s: list[float] = []
         self.transfers: list[Transfer] = []
-        self.ups = self.downs = 0
+        self.ups = self.downs = self.failed_probes = 0
 
     def on_ping(self, now_s: float, rtt_s: float) -> None:
         self.rtts_s.append(rtt_s)
 
     def on_transfer(self, now_s: float, transfer: Transfer) -> None:
         self.transfers.append(transfer)
+
+    def on_probe_failed(self, now_s: float) -> None:
+        self.failed_probes += 1
 
     def on_up(self, now_s: float) -> None:
         self.ups += 1
