@@ -17,13 +17,17 @@ from splitd.transport.wire_chunk import DTYPES
 MANUAL = (Path(__file__).parents[2] / "docs" / "wire-format.md").read_text("utf-8")
 
 HELLO_BYTES = [
-    "53504c440101510000000000070000000000000000000000c294d3380580062d0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
-    "f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f00300302e3106006a6574736f6e3cb16b08",
+    (
+        "53504c440101510000000000070000000000000000000000c294d3380580062d0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+        "f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f00300302e3106006a6574736f6e3cb16b08"
+    ),
 ]
 CHUNK_BYTES = [
-    "53504c4401066800090000000800000000000000030000003b73ae32769bceeb0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
-    "fa0000000300000102010002000000000100000000000000000000000200000000000000010000000000000002000000"
-    "00000000ebc0b00c",
+    (
+        "53504c4401066800090000000800000000000000030000003b73ae32769bceeb0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+        "fa0000000300000102010002000000000100000000000000000000000200000000000000010000000000000002000000"
+        "00000000ebc0b00c"
+    ),
     "010203",
 ]
 
@@ -32,7 +36,7 @@ def test_the_manual_lists_every_message_type_and_who_has_a_payload() -> None:
     rows = re.findall(r"^\| (\d+) \| ([A-Z_]+) \| (?:device|server|both) \| .* \| (.+) \|$", MANUAL, re.MULTILINE)
     assert {(int(number), name) for number, name, _ in rows} == {(t.value, t.name) for t in MessageType}
     for _, name, payload in rows:
-        assert (payload == "–") == (FORMATS[MessageType[name]].max_payload is None), name
+        assert (payload == "none") == (FORMATS[MessageType[name]].max_payload is None), name
 
 
 def test_the_manual_lists_every_dtype() -> None:
