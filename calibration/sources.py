@@ -99,7 +99,7 @@ def _call_function(name: str, image_size: int | None) -> Source:
     if isinstance(getattr(module, "preprocessing", None), Preprocessing):
         preprocessing: Preprocessing = module.preprocessing  # type: ignore[assignment]
     else:
-        preprocessing = _default_preprocessing()
+        preprocessing = Preprocessing(size=(_RGB_CHANNELS, DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE))
     if image_size is not None:
         preprocessing = replace(preprocessing, size=(preprocessing.size[0], image_size, image_size))
     return Source(module, preprocessing)
@@ -113,8 +113,7 @@ def _open_program(path: Path, image_size: int | None) -> Source:
         program = torch.export.load(path, extra_files=extra)
     except Exception as error:  # a damaged archive fails in many ways
         raise ModelError(f"{path} is no program of torch.export: {error}") from error
-    preprocessing = _parse_preprocessing(path, extra[PREPROCESSING_FILE])
-    preprocessing = replace(preprocessing, size=_program_image_shape(path, program))
+    preprocessing = _parse_preprocessing(path, extra[PREPROCESSING_FILE], _program_image_shape(path, program))
     if image_size not in (None, preprocessing.size[1]):
         raise ModelError(f"{path} was exported for {preprocessing.size[1]} pixel images, not {image_size}")
     return Source(program.module(), preprocessing, program)
@@ -129,13 +128,12 @@ def _program_image_shape(path: Path, program: ExportedProgram) -> tuple[int, int
     return int(channels), int(height), int(width)
 
 
-def _parse_preprocessing(path: Path, text: str | bytes) -> Preprocessing:
-    if not text:
-        return _default_preprocessing()
+def _parse_preprocessing(path: Path, text: str | bytes, size: tuple[int, int, int]) -> Preprocessing:
+    """Read the preprocessing that an exported program carries; the program itself knows the size."""
     try:
-        document = json.loads(text)
-        return _preprocessing(document)
-    except (ValueError, TypeError, KeyError) as error:
+        document = json.loads(text or "{}")
+        return _preprocessing({**document, "size": size})
+    except (ValueError, TypeError) as error:
         raise ModelError(f"{path}: {PREPROCESSING_FILE} is not valid: {error}") from error
 
 
@@ -143,7 +141,3 @@ def _preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     known = {field.name: values[field.name] for field in fields(Preprocessing) if field.name in values}
     lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list | tuple)}
     return Preprocessing(**{**known, **lists})
-
-
-def _default_preprocessing() -> Preprocessing:
-    return Preprocessing(size=(_RGB_CHANNELS, DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE))

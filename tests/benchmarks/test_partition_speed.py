@@ -36,9 +36,8 @@ def test_the_chain_is_as_fast_as_the_unsplit_model(benchmark: BenchmarkFixture, 
     chain_s, unsplit_s = _alternate(lambda: partition.forward(x), lambda: _unsplit(model, x))
     ratio = chain_s / unsplit_s
     benchmark.extra_info["chain_over_unsplit"] = ratio
-    print(
-        f"\nbatch {batch}: chain of {partition.K} {chain_s * 1e3:.1f} ms, unsplit {unsplit_s * 1e3:.1f} ms: {ratio:.3f}"
-    )
+    times = f"chain of {partition.K} {chain_s * 1e3:.1f} ms, unsplit {unsplit_s * 1e3:.1f} ms"
+    print(f"\nbatch {batch}: {times}, ratio {ratio:.3f}")  # noqa: T201 - the figure is the point
     assert ratio < TOLERANCE
 
 
