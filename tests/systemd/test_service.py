@@ -48,10 +48,10 @@ def test_a_service_is_active_and_says_how_it_is(running: Container, unit: str) -
 @pytest.mark.parametrize("unit", SERVICES)
 def test_a_service_was_ready_only_after_it_had_measured(running: Container, unit: str) -> None:
     role = {"splitd-agent": "device", "splitd-server": "server"}[unit]
-    profiles = running.run("find", "/var/lib/splitd", "-name", f"profile-{role}-*", "-type", "f", "-printf", "%T@\\n").stdout
+    when = running.run("find", "/var/lib/splitd", "-name", f"profile-{role}-*", "-printf", "%T@\\n").stdout
     entered = running.property(unit, "ActiveEnterTimestamp")
     active_s = int(running.run("date", "--date", entered, "+%s").stdout)
-    assert 0 < float(profiles.split()[0]) < active_s + 1  # systemd shows whole seconds
+    assert 0 < float(when.split()[0]) < active_s + 1  # systemd shows whole seconds
 
 
 def test_a_member_of_the_group_sees_the_status(running: Container) -> None:
