@@ -27,7 +27,8 @@ from splitd.transport.wakeup import WakeUp
 _log = logging.getLogger(__name__)
 
 _MAX_BATCH = 256
-_TICK_MS = 1000
+# Also how often connections are checked: within it, a hostile one may fill memory at the speed of the network.
+_TICK_MS = 100
 # A device's pipe is full although it has credits left: look again soon (ROUTER has no per-peer poll).
 _BLOCKED_TICK_MS = 5
 
@@ -73,7 +74,7 @@ class Endpoint:
         self._wakeup = WakeUp()
         self._closing: str | None = None
         self._blocked = False
-        self._router = Router(bind, keys, allow)
+        self._router = Router(bind, keys, allow, self._limits)
         self.address = self._router.address
         self._thread = threading.Thread(target=self._run, name="splitd-endpoint", daemon=True)
 
@@ -181,6 +182,7 @@ class Endpoint:
             poller.register(socket, zmq.POLLIN)
         poller.poll(_BLOCKED_TICK_MS if self._blocked else _TICK_MS)
         self._router.answer_zap()
+        self._router.watch_connections()
 
     def _take_messages(self) -> None:
         for _ in range(_MAX_BATCH):

@@ -71,6 +71,8 @@ class EndpointLimits:
     """What a server grants each device and all of them together; times in seconds, sizes in bytes."""
 
     max_clients: int = 64
+    max_connections: int = 256  # with and without a HELLO; at the descriptor limit libzmq would spin
+    max_unfinished_bytes: int = 16 * MIB  # of one message over one connection; socket buffers count (6 MiB)
     max_open_requests_per_client: int = 8
     max_pending_bytes_per_client: int = 64 * MIB
     max_pending_bytes: int = 512 * MIB

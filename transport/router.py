@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from splitd.errors import ConfigError, LinkError
+from splitd.transport.connection_guard import ConnectionGuard
 from splitd.transport.keys import AllowList, KeyPair, zap_reply
-from splitd.transport.limits import HANDSHAKE_TIMEOUT_S, HIGH_WATER_MARK, MAX_CHUNK_BYTES
+from splitd.transport.limits import HANDSHAKE_TIMEOUT_S, HIGH_WATER_MARK, MAX_CHUNK_BYTES, EndpointLimits
 from splitd.transport.messages import Buffer
 
 _ZAP_ADDRESS = "inproc://zeromq.zap.01"
 _ZAP_DOMAIN = b"splitd"
+_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 # Connections that died without a word are closed by libzmq, or their descriptors would pile up.
 _DEAD_AFTER_MS = 30_000
 
@@ -20,12 +23,14 @@ _DEAD_AFTER_MS = 30_000
 class Router:
     """One ROUTER socket that listens at `bind`; raises ConfigError if it cannot."""
 
-    def __init__(self, bind: str, keys: KeyPair | None, allow: AllowList | None) -> None:
+    def __init__(self, bind: str, keys: KeyPair | None, allow: AllowList | None, limits: EndpointLimits) -> None:
+        self.guard = ConnectionGuard(limits.max_connections, limits.max_unfinished_bytes)
         self._allow = allow
         self._context = zmq.Context()  # one of its own: a context has one ZAP handler
         self._zap: zmq.Socket[bytes] | None = None
         self._socket = self._context.socket(zmq.ROUTER)
         self._set_options(bind, keys)
+        self._monitor = self._socket.get_monitor_socket(_WATCHED)
         try:
             self._socket.bind(bind)
         except zmq.ZMQError as error:
@@ -36,15 +41,17 @@ class Router:
     @property
     def sockets(self) -> tuple[zmq.Socket[bytes], ...]:
         """What to poll for reading."""
-        return (self._socket,) if self._zap is None else (self._socket, self._zap)
+        watched = (self._socket, self._monitor)
+        return watched if self._zap is None else (*watched, self._zap)
 
     def receive(self) -> tuple[bytes, list[bytes]] | None:
         """Return sender and frames of one message; None if there is none now."""
         try:
-            routing_id, *frames = self._socket.recv_multipart(zmq.DONTWAIT)
+            routing_id = self._socket.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
-        return routing_id, frames
+        self.guard.on_message(int(routing_id.get(zmq.SRCFD)))
+        return routing_id.bytes, self._socket.recv_multipart()  # the rest of the message is here already
 
     def send(self, routing_id: bytes, frames: tuple[Buffer, ...]) -> bool:
         """Send one message; return False if the device's queue is full. Raises LinkError if it has gone."""
@@ -61,6 +68,19 @@ class Router:
         with contextlib.suppress(LinkError):
             self.send(routing_id, frames)
 
+    def watch_connections(self) -> None:
+        """Take in which connections came and went, and cut off those that exceed a limit."""
+        while True:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+            except zmq.Again:
+                break
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self.guard.on_accepted(event["value"])
+            else:
+                self.guard.on_closed(event["value"])
+        self.guard.check()
+
     def answer_zap(self) -> None:
         """Decide about the devices that are connecting."""
         while self._zap is not None and self._allow is not None:
@@ -72,6 +92,8 @@ class Router:
 
     def close(self) -> None:
         """Free the sockets; what was queued for devices gets a short time to leave."""
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
         self._socket.close(linger=100)
         if self._zap is not None:
             self._zap.close(linger=0)
