@@ -37,7 +37,7 @@ class ProbeConfig:
     share: float = 0.01
     quiet_s: float = 0.5
     shortest_s: float = 1.0
-    longest_s: float = 60.0
+    longest_s: float = 5.0
 
 
 @dataclass(frozen=True)
