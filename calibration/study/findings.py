@@ -18,14 +18,9 @@ RARELY = 0.05  # share of the states under which splitting is not worth having
 HARDLY = 0.05  # gain under which a policy is as good as the dynamic one
 
 
-def where_it_does_not_pay(study: Study) -> list[str]:
-    """Return one sentence per finding, for every candidate set."""
-    sentences = []
-    for candidates in study.settings.candidates:
-        sentences += [
-            f"{SET_TITLES[candidates]}: {sentence}" for sentence in _set_findings(study, candidates) if sentence
-        ]
-    return sentences
+def where_it_does_not_pay(study: Study, candidates: CandidateSet) -> list[str]:
+    """Return one sentence per finding about a candidate set."""
+    return [sentence for sentence in _set_findings(study, candidates) if sentence]
 
 
 def against_the_paper(study: Study) -> list[str]:

@@ -8,7 +8,8 @@ from html import escape
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1d2733; max-width: 76rem; margin: 2rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.7rem; } h2 { margin-top: 2.4rem; border-bottom: 1px solid #d5dbe1; padding-bottom: .2rem; }
+h1 { font-size: 1.7rem; }
+h3 { margin-bottom: 0; } h2 { margin-top: 2.4rem; border-bottom: 1px solid #d5dbe1; padding-bottom: .2rem; }
 p, li { max-width: 50rem; } code { background: #f1f4f6; padding: 0 .25em; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; font-size: .9rem; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
@@ -34,6 +35,11 @@ def page(title: str, parts: Iterable[str]) -> str:
 def heading(text: str) -> str:
     """Return a section's heading."""
     return f"<h2>{escape(text)}</h2>"
+
+
+def subheading(text: str) -> str:
+    """Return a heading within a section."""
+    return f"<h3>{escape(text)}</h3>"
 
 
 def paragraph(text: str) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from splitd.calibration.study.gains import CandidateSet, Gains, mean_gains
 from splitd.calibration.study.model_plots import draw_model
 from splitd.calibration.study.outcome import Study
 from splitd.calibration.study.wording import PAPER_GAIN, SET_TITLES
 
+PALETTE_COLOURS = 128
 DPI = 80  # legible on a screen, and the whole report stays a few megabytes
 LOCAL_COLOUR, SPLIT_COLOUR, FULL_COLOUR = "#9aa5b1", "#1b7f79", "#e0a030"
 
@@ -35,9 +37,11 @@ def _file_name(model: str) -> str:
 
 
 def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    """Return the figure with a palette, which makes flat maps a third of the size."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    Image.open(drawn).convert("RGB").quantize(PALETTE_COLOURS).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def _overview(study: Study) -> Figure:

@@ -48,7 +48,8 @@ METHOD = (
     """,
     """
     Roofline: time of a kernel = max(operations / (peak x efficiency), bytes / bandwidth) + overhead; heads and
-    tails are sums. It knows no caches, no fusion and no overlap.
+    tails are sums. It knows no caches, no fusion, no overlap and no occupancy: a small batch uses a GPU as well as
+    a large one, so the best split depends on the batch size less than it does on a real one.
     """,
     """
     Not in the study: a loaded server, throttling, jitter and the error of a link estimate. The dynamic policy

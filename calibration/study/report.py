@@ -10,7 +10,7 @@ from splitd.calibration.study.document import means
 from splitd.calibration.study.findings import against_the_paper, where_it_does_not_pay
 from splitd.calibration.study.gains import CandidateSet, Gains
 from splitd.calibration.study.grid import MEGABYTE
-from splitd.calibration.study.html import bullets, heading, page, paragraph, picture, table
+from splitd.calibration.study.html import bullets, heading, page, paragraph, picture, subheading, table
 from splitd.calibration.study.outcome import Study
 from splitd.calibration.study.reality import TOLERANCE
 from splitd.calibration.study.wording import SET_TITLES, percent
@@ -67,7 +67,10 @@ def _answer(study: Study, pictures: Mapping[str, bytes]) -> list[str]:
 
 
 def _failures(study: Study) -> list[str]:
-    return [heading("Where splitting does not pay"), bullets(where_it_does_not_pay(study))]
+    parts = [heading("Where splitting does not pay")]
+    for candidates in study.settings.candidates:
+        parts += [subheading(SET_TITLES[candidates]), bullets(where_it_does_not_pay(study, candidates))]
+    return parts
 
 
 def _models(study: Study) -> list[str]:
