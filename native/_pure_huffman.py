@@ -67,13 +67,13 @@ def _limited(depths: list[int]) -> list[int]:
 
 
 def codes_of(lengths: Sequence[int]) -> list[int]:
-    """Canonical codes with their first bit lowest; CodecError unless the lengths make a complete code."""
+    """Canonical codes; CodecError unless the lengths make a complete code."""
     if sum(TABLE_SIZE >> length for length in lengths if length) != TABLE_SIZE:
         raise CodecError("the payload's code lengths make no complete prefix code")
     codes, code, previous = [0] * len(lengths), 0, 0
     for length, symbol in sorted((length, s) for s, length in enumerate(lengths) if length):
         code <<= length - previous
-        codes[symbol] = int(f"{code:0{length}b}"[::-1], 2)
+        codes[symbol] = code
         code, previous = code + 1, length
     return codes
 
@@ -84,7 +84,8 @@ def table_of(lengths: Sequence[int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray
     taken = np.zeros(TABLE_SIZE, np.uint8)
     codes = codes_of(lengths)
     for symbol in compress(range(len(lengths)), lengths):
-        places = slice(codes[symbol], None, 1 << lengths[symbol])
+        unused = MAX_CODE_BITS - lengths[symbol]
+        places = slice(codes[symbol] << unused, (codes[symbol] + 1) << unused)
         symbols[places] = symbol
         taken[places] = lengths[symbol]
     return symbols, taken

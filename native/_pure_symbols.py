@@ -24,7 +24,7 @@ def _log2_scaled(value: int) -> int:
 
 
 def entropy_scaled(symbols: Octets) -> int:
-    """Zero-order entropy in 1/256 bit, at least a bit a symbol."""
+    """Zero-order entropy of a sample in 1/256 bit, at least a bit a symbol."""
     counts = [int(c) for c in np.bincount(symbols) if c]
     total = sum(counts)
     bits = total * _log2_scaled(total) - sum(c * _log2_scaled(c) for c in counts) if total else 0
@@ -69,8 +69,8 @@ def _write_stream(lengths: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) 
     bits = np.zeros(int(ends[-1]) if ends.size else 0, np.uint8)
     for j in range(huffman.MAX_CODE_BITS):
         longer = lengths > j
-        bits[starts[longer] + j] = codes[longer] >> j & 1
-    return np.packbits(bits, bitorder="little").tobytes()
+        bits[starts[longer] + j] = codes[longer] >> (lengths[longer] - 1 - j) & 1
+    return np.packbits(bits).tobytes()
 
 
 def _read_streams(payload: bytes, symbols: Octets, taken: Octets, n: int) -> Octets:
@@ -89,9 +89,11 @@ def _read_streams(payload: bytes, symbols: Octets, taken: Octets, n: int) -> Oct
 
 def _read_stream(stream: bytes, symbols: Octets, taken: Octets, n: int) -> Octets:
     """Follows the codes from bit to bit, over what the table says for every position at once."""
-    bits = np.unpackbits(np.frombuffer(stream, np.uint8), bitorder="little").astype(np.int64)
+    bits = np.unpackbits(np.frombuffer(stream, np.uint8)).astype(np.int64)
     padded = np.concatenate([bits, np.zeros(huffman.MAX_CODE_BITS, np.int64)])
-    windows = sum(padded[j : j + bits.size + 1] << j for j in range(huffman.MAX_CODE_BITS))
+    windows = sum(
+        padded[j : j + bits.size + 1] << (huffman.MAX_CODE_BITS - 1 - j) for j in range(huffman.MAX_CODE_BITS)
+    )
     steps = taken[windows].tolist()
     places, position = [0] * n, 0
     for i in range(n):

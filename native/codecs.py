@@ -49,7 +49,7 @@ __all__ = [
     "tensor_labels",
 ]
 
-_SHUFFLED_ITEM_BYTES = {CodecId.F32: 4, CodecId.F16: 2}
+_FLOAT32 = np.dtype(np.float32)
 
 Array = npt.NDArray[Any]
 
@@ -72,6 +72,7 @@ class TensorCodec:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self._encode, self._decode = backend.encode, backend.decode
 
     def max_encoded_bytes(self, spec: CodecSpec, plan: ChunkPlan, itemsize: int = 4) -> int:
         """What an output buffer for `encode_chunk` must hold, fallbacks included."""
@@ -89,15 +90,16 @@ class TensorCodec:
         may change before the chunk is sent. Tensors that are not float32 travel as their own bytes, as F32 does.
         CodecError: an array that is not flat and contiguous, a plan outside of it, or `out` too small.
         """
-        if spec.codec in RAW_BYTES or array.dtype != np.float32:
+        codec, flags, _ = spec
+        if codec in RAW_BYTES or array.dtype != _FLOAT32:
             return self._encode_raw(spec, array, plan)
         if out is None:
             out = bytearray(self.max_encoded_bytes(spec, plan))
-        written = self.backend.encode(spec.codec, array, plan, out)
+        written = self._encode(codec, array, plan, out)
         if written < 0:
             return self._encode_raw(spec, array, plan)
-        chunk = EncodedChunk(memoryview(out)[:written], spec.codec, 0)
-        return self._pressed(chunk) if spec.flags & FLAG_LZ4 else chunk
+        chunk = EncodedChunk(memoryview(out)[:written], codec, 0)
+        return self._pressed(chunk) if flags & FLAG_LZ4 else chunk
 
     def decode_chunk(self, codec: int, flags: int, payload: Bytes, plan: ChunkPlan, out: Array) -> None:
         """Decodes a payload into the elements of `plan` of `out`, a flattened tensor of the right dtype.
@@ -112,7 +114,7 @@ class TensorCodec:
         if codec in RAW_BYTES:
             _decode_raw(payload, plan, out)
         else:
-            self.backend.decode(codec, payload, plan, out)
+            self._decode(codec, payload, plan, out)
 
     def _encode_raw(self, spec: CodecSpec, array: Array, plan: ChunkPlan) -> EncodedChunk:
         codec = spec.codec if spec.codec in RAW_BYTES else CodecId.F32

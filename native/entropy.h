@@ -20,8 +20,8 @@ enum value_mode {
 #define ROW_BYTES 2u
 
 #define PAIR_STRIDE 16u
-#define SAMPLE_RUN 256u
-#define SAMPLE_RUNS 8u
+#define SAMPLE_RUNS 4u
+#define SAMPLE_RUN (MAX_SAMPLE / SAMPLE_RUNS)
 /* Whole values take twice the time of pairs, so they must save more than 1/64. */
 #define VALUES_HANDICAP 65u
 
@@ -115,20 +115,20 @@ SPLITD_CLONES SPLITD_FN void join_values(const uint8_t *restrict highs, const ui
 }
 
 /* Estimated size of a sample, in 1/256 bit, for both kinds of symbols: the cheaper one's mode. */
-SPLITD_INLINE int cheaper_kind(const uint8_t *sample, size_t n, unsigned bits, uint64_t *cost) {
-    uint8_t highs[SAMPLE_RUN * SAMPLE_RUNS / 2 + 1];
+SPLITD_INLINE int cheaper_kind(const uint8_t *sample, size_t n, unsigned bits, uint32_t *cost) {
+    uint8_t highs[MAX_SAMPLE / 2];
     uint32_t counts[MAX_SYMBOLS];
     for (size_t i = 0; i < n / 2; i++)
         highs[i] = (uint8_t)(sample[2 * i] >> (bits - 4) | (sample[2 * i + 1] >> (bits - 4)) << 4);
     count_symbols(highs, n / 2, counts);
-    uint64_t pairs = entropy_scaled(counts, MAX_SYMBOLS) + ((uint64_t)n * (bits - 4) << 8);
+    uint32_t pairs = entropy_scaled(counts, MAX_SYMBOLS, (uint32_t)n / 2) + ((uint32_t)n * (bits - 4) << 8);
     count_symbols(sample, n, counts);
-    uint64_t values = entropy_scaled(counts, 1u << bits) * VALUES_HANDICAP / 64;
+    uint32_t values = entropy_scaled(counts, 1u << bits, (uint32_t)n) * VALUES_HANDICAP / 64;
     *cost = values < pairs ? values : pairs;
     return values < pairs ? MODE_VALUES : MODE_PAIRS;
 }
 
-/* Eight runs across the chunk, as they are or as differences to the row above; even starts keep pairs together. */
+/* Four runs across the chunk, as they are or as differences to the row above; even starts keep pairs together. */
 SPLITD_INLINE size_t take_sample(const uint8_t *q, size_t n, size_t plane, size_t row, unsigned bits, uint8_t *sample) {
     uint8_t mask = (uint8_t)((1u << bits) - 1), bias = delta_bias(bits);
     size_t run = n < SAMPLE_RUN ? n : SAMPLE_RUN, runs = n / run;
@@ -144,11 +144,12 @@ SPLITD_INLINE size_t take_sample(const uint8_t *q, size_t n, size_t plane, size_
     return run * runs;
 }
 
-/* Picks symbols and predictor by the entropy of a sample of at most 2048 values. */
+/* Picks symbols and predictor by the entropy of a sample. */
 SPLITD_CLONES SPLITD_FN int choose_mode(const uint8_t *q, size_t n, size_t plane, size_t row, unsigned bits) {
-    uint8_t sample[SAMPLE_RUN * SAMPLE_RUNS];
-    uint64_t plain, predicted;
+    uint8_t sample[MAX_SAMPLE];
+    uint32_t plain, predicted;
     if (n < 2) return MODE_STORED;
+    prepare_logs();
     size_t size = take_sample(q, n, plane, 0, bits, sample);
     int mode = cheaper_kind(sample, size, bits, &plain);
     if (row == 0 || row >= plane || row > UINT16_MAX) return mode;

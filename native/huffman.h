@@ -9,6 +9,8 @@
 
 #define MAX_CODE_BITS 11u
 #define TABLE_SIZE (1u << MAX_CODE_BITS)
+#define TABLE_SLACK 3u
+#define CODE_SHIFT 6u
 #define MAX_SYMBOLS 256u
 /* In the compact form an absent symbol counts as one longer than the longest code: rare and absent are neighbours. */
 #define ABSENT (MAX_CODE_BITS + 1u)
@@ -33,18 +35,24 @@ SPLITD_INLINE unsigned sort_by_count(const uint32_t *counts, unsigned alphabet, 
     return n;
 }
 
-/* Code depths by the two-queue method over sorted counts (leaves in `sorted`, inner nodes in order of creation). */
+/* Code depths by the two-queue method over sorted counts (leaves in `sorted`, inner nodes in order of creation). Both
+ * queues end in a sentinel, so that the choice between them needs no branch: it would be a coin's throw. */
 SPLITD_INLINE void huffman_depths(const uint32_t *sorted, unsigned n, uint8_t *depths) {
-    uint32_t weights[MAX_SYMBOLS];
+    uint32_t leaves[MAX_SYMBOLS + 1], weights[MAX_SYMBOLS];
     uint16_t parents[2 * MAX_SYMBOLS];
     uint8_t inner[MAX_SYMBOLS];
     unsigned leaf = 0, node = 0;
+    for (unsigned i = 0; i < n; i++) leaves[i] = sorted[i] >> 8;
+    leaves[n] = UINT32_MAX;
+    for (unsigned i = 0; i < n; i++) weights[i] = UINT32_MAX;
     for (unsigned made = 0; made < n - 1; made++) {
         uint32_t weight = 0;
         for (int side = 0; side < 2; side++) {
-            int take_leaf = leaf < n && (node >= made || sorted[leaf] >> 8 <= weights[node]);
-            weight += take_leaf ? sorted[leaf] >> 8 : weights[node];
-            parents[take_leaf ? leaf++ : n + node++] = (uint16_t)made;
+            unsigned take_leaf = leaves[leaf] <= weights[node];
+            weight += take_leaf ? leaves[leaf] : weights[node];
+            parents[take_leaf ? leaf : n + node] = (uint16_t)made;
+            leaf += take_leaf;
+            node += !take_leaf;
         }
         weights[made] = weight;
     }
@@ -86,38 +94,50 @@ SPLITD_FN void huffman_lengths(const uint32_t *counts, unsigned alphabet, uint8_
     for (unsigned i = 0; i < n; i++) lengths[sorted[i] & 255u] = depths[i];
 }
 
-SPLITD_INLINE uint32_t reverse_bits(uint32_t code, unsigned length) {
-    code = (code & 0x5555u) << 1 | (code >> 1 & 0x5555u);
-    code = (code & 0x3333u) << 2 | (code >> 2 & 0x3333u);
-    code = (code & 0x0f0fu) << 4 | (code >> 4 & 0x0f0fu);
-    code = (code & 0x00ffu) << 8 | (code >> 8 & 0x00ffu);
-    return code >> (16 - length);
-}
-
-/* Canonical codes, first bit lowest: code << 4 | length for each symbol, 0 where there is none. 0 unless complete. */
-SPLITD_FN int huffman_codes(const uint8_t *lengths, unsigned alphabet, uint16_t *codes) {
-    uint32_t used[16] = {0}, next[16] = {0}, kraft = 0;
+/* Where each length's codes start among the 2^11 windows, shorter codes first; 0 unless the code is complete. */
+SPLITD_INLINE int first_windows(const uint8_t *lengths, unsigned alphabet, uint32_t *first) {
+    uint32_t used[16] = {0}, windows = 0;
     for (unsigned s = 0; s < alphabet; s++) used[lengths[s]]++;
     for (unsigned length = 1; length <= MAX_CODE_BITS; length++) {
-        next[length] = kraft >> (MAX_CODE_BITS - length);
-        kraft += used[length] << (MAX_CODE_BITS - length);
+        first[length] = windows;
+        windows += used[length] << (MAX_CODE_BITS - length);
     }
-    if (kraft != TABLE_SIZE) return 0;
+    return windows == TABLE_SIZE;
+}
+
+/* Canonical codes, first bit highest: code << CODE_SHIFT | length for each symbol. 0 unless the lengths make a complete code. */
+SPLITD_FN int huffman_codes(const uint8_t *lengths, unsigned alphabet, uint32_t *codes) {
+    uint32_t next[16] = {0};
+    if (!first_windows(lengths, alphabet, next)) return 0;
     for (unsigned s = 0; s < alphabet; s++) {
-        unsigned length = lengths[s];
-        codes[s] = length ? (uint16_t)(reverse_bits(next[length]++, length) << 4 | length) : 0;
+        unsigned length = lengths[s], unused = (MAX_CODE_BITS - length) & 15u;
+        codes[s] = next[length] >> unused << CODE_SHIFT | length;
+        next[length] += 1u << unused;
     }
     return 1;
 }
 
-/* The decoder's table: for every next 11 bits the symbol << 8 | length. 0 unless the lengths make a complete code. */
+/* The decoder's table: for every next 11 bits the symbol << 8 | length. 0 unless the lengths make a complete code.
+ * Symbols of one length are neighbours, so each fills a run; stores of four entries may reach past it, and past the
+ * table's end, but never past the run that the next store fills. */
 SPLITD_FN int huffman_table(const uint8_t *lengths, unsigned alphabet, uint16_t *table) {
-    uint16_t codes[MAX_SYMBOLS];
-    if (!huffman_codes(lengths, alphabet, codes)) return 0;
-    for (unsigned s = 0; s < alphabet; s++) {
-        unsigned length = lengths[s];
-        if (!length) continue;
-        for (uint32_t i = codes[s] >> 4; i < TABLE_SIZE; i += 1u << length) table[i] = (uint16_t)(s << 8 | length);
+    uint32_t next[16] = {0};
+    uint8_t order[MAX_SYMBOLS];
+    unsigned starts[16] = {0}, n = 0;
+    if (!first_windows(lengths, alphabet, next)) return 0;
+    for (unsigned s = 0; s < alphabet; s++) starts[lengths[s]]++;
+    for (unsigned length = 1; length <= MAX_CODE_BITS; length++) {
+        unsigned count = starts[length];
+        starts[length] = n;
+        n += count;
+    }
+    for (unsigned s = 0; s < alphabet; s++)
+        if (lengths[s]) order[starts[lengths[s]]++] = (uint8_t)s;
+    for (unsigned i = 0, window = 0; i < n; i++) {
+        unsigned length = lengths[order[i]], end = window + (TABLE_SIZE >> length);
+        uint64_t four = (order[i] << 8 | length) * 0x0001000100010001ull;
+        for (unsigned w = window; w < end; w += 4) memcpy(table + w, &four, sizeof four);
+        window = end;
     }
     return 1;
 }

@@ -18,6 +18,8 @@ from splitd.native.spec import Bytes, CodecId, CodecSpec
 
 RAW_SPEC = CodecSpec(CodecId.IMAGE_RAW, 0, "raw")
 JPEG_SPEC = CodecSpec(CodecId.JPEG, 0, "jpeg")
+# The application's own files, which have any size: the server prepares them as the device would have.
+AS_GIVEN_SPEC = CodecSpec(CodecId.JPEG_AS_GIVEN, 0, "jpeg-as-given")
 
 LENGTH_BYTES = 4
 # Photographs: half the chroma resolution each way, as every camera does.
@@ -55,6 +57,17 @@ def decode_images(payload: Bytes, shape: tuple[int, int, int, int]) -> Images:
 def join_files(files: Sequence[bytes]) -> bytes:
     """The stream of JPEG files as they are: what the application gave is passed through untouched."""
     return b"".join(len(file).to_bytes(LENGTH_BYTES, "little") + file for file in files)
+
+
+def count_files(payload: Bytes, most: int) -> int:
+    """The number of files in a stream, or `most` + 1 where there are more; CodecError if it ends within one."""
+    view, position, count = memoryview(payload), 0, 0
+    while position < len(view) and count <= most:
+        position += LENGTH_BYTES + int.from_bytes(view[position : position + LENGTH_BYTES], "little")
+        count += 1
+    if count <= most and position != len(view):
+        raise CodecError(f"a stream of {len(view)} bytes ends within image {count - 1}")
+    return count
 
 
 def split_files(payload: Bytes, count: int) -> list[memoryview]:

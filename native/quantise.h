@@ -23,7 +23,7 @@
  * what makes 7x7 planes fast), then all values, while the group is in cache. */
 #define GROUP_ELEMENTS 4096u
 #define GROUP_PLANES 64u
-#define TILE 16u
+#define TILE 32u
 
 typedef struct {
     float low[GROUP_PLANES], high[GROUP_PLANES];

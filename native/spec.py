@@ -22,6 +22,7 @@ class CodecId(IntEnum):
     U4H = 6
     IMAGE_RAW = 16
     JPEG = 17
+    JPEG_AS_GIVEN = 18
 
 
 FLAG_LZ4 = 1
@@ -33,7 +34,7 @@ _LABELS = {codec.name.lower(): codec for codec in CodecId if codec < CodecId.IMA
 _WITH_LZ4 = frozenset({CodecId.F32, CodecId.F16, CodecId.U8})
 LOSSLESS = frozenset({CodecId.F32, CodecId.F32X})
 """Codecs that bring back the very bits of any float32 tensor."""
-RAW_BYTES = frozenset({CodecId.F32, CodecId.IMAGE_RAW, CodecId.JPEG})
+RAW_BYTES = frozenset({CodecId.F32, CodecId.IMAGE_RAW, CodecId.JPEG, CodecId.JPEG_AS_GIVEN})
 """Codecs whose payload is the elements' own bytes: plain tensors of any dtype, and what `images` makes."""
 
 
