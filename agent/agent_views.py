@@ -70,7 +70,7 @@ def splits(daemon: AgentDaemon, query: Query) -> Document:
     elements = [_elements(network.preprocessing.size), *(cut.elements for cut in partition.cuts), 0]
     rows = []
     for k, name in enumerate(network.names):
-        costs = [cost for cost in brain.costs(batch, images=True) if cost.cut == k and cost.kind != "local"]
+        costs = [cost for cost in brain.costs(batch) if cost.cut == k and cost.kind != "local"]
         rows.append(
             {
                 "k": k,
@@ -118,6 +118,19 @@ def explain(daemon: AgentDaemon, query: Query) -> Document:
             "reason": scored.reason,
         }
         for scored in decision.scored
+    ]
+    rows += [
+        {
+            "candidate": f"{name}/{codec}",
+            "split": name,
+            "codec": codec,
+            "chosen": False,
+            "wire_bytes": None,
+            "terms": None,
+            "predicted": None,
+            "reason": f"accuracy: {reason}",
+        }
+        for name, codec, reason in brain.refusals()
     ]
     k_dev, k_srv = brain.factors()
     return {

@@ -6,17 +6,16 @@ The pipeline asks it for each batch and tells it what came of it; the control so
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from splitd.agent import crossing
+from splitd.agent.candidates import Candidates, Wanted
 from splitd.agent.config import PlannerSection
-from splitd.agent.costs import candidate_costs
+from splitd.agent.crossing import AS_GIVEN
 from splitd.agent.decision import CandidateCost, CandidateKey, Decision, ServerView, State
+from splitd.agent.inputs import Inputs
 from splitd.agent.load import SpeedFactor
-from splitd.agent.network import Array
 from splitd.agent.offload import Outcome
 from splitd.agent.planner import Planner, PlannerConfig
 from splitd.calibration.profile import LatencyProfile
@@ -38,18 +37,12 @@ DEADLINE_MARGIN = 1.5  # a local finish may take this many times its calibrated 
 class Brain:
     """Decides for each batch; `decide` and `learn` belong to the pipeline's thread."""
 
-    def __init__(
-        self, profile: LatencyProfile, session: Session, planner: PlannerSection, *, result_bytes_per_sample: int
-    ) -> None:
-        self._profile = profile
-        self._result_bytes = result_bytes_per_sample
+    def __init__(self, candidates: Candidates, session: Session, planner: PlannerSection) -> None:
+        self._candidates = candidates
         self._session = session
         self._section = planner
         self._planner = Planner(planner_config(planner))
         self._pin: tuple[str, str | None] | None = None
-        self._lock = threading.Lock()
-        self._costs: dict[tuple[int, bool], tuple[CandidateCost, ...]] = {}
-        self._server_profile: LatencyProfile | None = None
         self._server_epoch: int | None = None
         self._k_dev = SpeedFactor()
         self._k_srv = SpeedFactor()
@@ -62,30 +55,32 @@ class Brain:
     @property
     def profile(self) -> LatencyProfile:
         """The device's own profile."""
-        return self._profile
+        return self._candidates.device
 
     @property
     def pinned(self) -> str | None:
         """The pinned cut, with its codec if that is pinned too."""
         return None if self._pin is None else "/".join(part for part in self._pin if part)
 
-    def decide(self, batch: Array) -> Decision:
-        """Choose for one batch of uint8 images or float32 tensors."""
+    def decide(self, inputs: Inputs) -> Decision:
+        """Choose for one batch."""
         self._follow_server()
-        size = int(batch.shape[0])
-        decision = self._planner.decide(self.costs(size, images=batch.dtype == "uint8"), self._state(size))
+        files = inputs.files() if inputs.kind == "encoded" else None
+        wanted = Wanted(inputs.size, inputs.kind, sum(map(len, files)) if files else 0)
+        decision = self._planner.decide(self._candidates.table(wanted), self._state(inputs.size))
         self._previous = decision.chosen.cost.key
         self._batches += 1
         self._explored += decision.explored
-        self.last = (decision, size)
+        self.last = (decision, inputs.size)
         return decision
 
-    def learn(self, decision: Decision, outcome: Outcome) -> None:
+    def learn(self, decision: Decision, outcome: Outcome, inputs: Inputs) -> None:
         """Take in what a batch really took: the device's and the server's speed."""
         cost, now_s = decision.chosen.cost, time.monotonic()
-        head_s = outcome.timings.get("head", 0.0)
-        if cost.head_s > 0 and head_s > 0:
-            self._k_dev.observe(now_s, head_s, cost.head_s)
+        own_s = outcome.timings.get("head", 0.0) + outcome.timings.get("prepare", 0.0)
+        if cost.kind != "full" and outcome.source != "finished-locally":
+            self._k_dev.observe(now_s, own_s, cost.head_s)
+        self._candidates.observe_prepare(inputs.kind, inputs.prepare_s, inputs.size)
         reply = outcome.reply
         if reply is not None:
             self._last_sent_s = reply.sent_last_s
@@ -94,17 +89,18 @@ class Brain:
     def give_up_s(self, decision: Decision, batch: int, now_s: float, deadline_s: float) -> float:
         """Return until when the server is waited for: so that a local finish still meets the deadline."""
         cost, predicted = decision.chosen.cost, decision.chosen.predicted
-        own_s = self._profile.tail_s(cost.cut, batch) * self._k_dev.estimate(now_s).p50
+        own_s = self.profile.tail_s(cost.cut, batch) * self._k_dev.estimate(now_s).p50
         patience_s = max(MIN_PATIENCE_S, PATIENCE * predicted.p90) if predicted is not None else MIN_PATIENCE_S
         return max(now_s, min(deadline_s - DEADLINE_MARGIN * own_s, now_s + patience_s))
 
-    def costs(self, batch: int, *, images: bool) -> Sequence[CandidateCost]:
-        """Return the candidates for a batch size; `images`: the input is uint8, so it can cross as it is."""
-        with self._lock:
-            key = (batch, images)
-            if key not in self._costs:
-                self._costs[key] = self._make_costs(batch, images=images)
-            return self._costs[key]
+    def costs(self, batch: int) -> Sequence[CandidateCost]:
+        """Return the candidates for a batch of uint8 images."""
+        self._follow_server()
+        return self._candidates.table(Wanted(batch))
+
+    def refusals(self) -> list[tuple[str, str, str]]:
+        """Return (cut, codec, reason) of everything that the accuracy guard keeps out."""
+        return self._candidates.refusals()
 
     def explain(self, batch: int | None, rate_bytes_per_s: float | None) -> tuple[Decision, int]:
         """Return the last decision, or what would be decided for a batch size and an uplink rate.
@@ -115,19 +111,17 @@ class Brain:
         if batch is None and rate_bytes_per_s is None and self.last is not None:
             return self.last
         size = batch or (self.last[1] if self.last else 1)
-        self._follow_server()
         state = replace(self._state(size), previous=None, explore=False)
         if rate_bytes_per_s is not None:
             state = replace(state, link=with_rate(state.link, rate_bytes_per_s))
-        return self._planner.decide(self.costs(size, images=True), state), size
+        return self._planner.decide(self.costs(size), state), size
 
     def pin(self, cut: str, codec: str | None) -> None:
         """Stay at one cut; raises UsageError for a cut or codec that is not there."""
-        self._follow_server()
-        known = self.costs(1, images=True)
-        if cut not in self._profile.cut_names:
+        known = {(cost.name, cost.codec) for cost in self.costs(1)} | {(self.profile.cut_names[0], AS_GIVEN)}
+        if cut not in self.profile.cut_names:
             raise UsageError(f"there is no cut {cut!r}; `splitctl splits` lists them")
-        if codec not in {None, "-"} and not any(cost.name == cut and cost.codec == codec for cost in known):
+        if codec not in {None, "-"} and (cut, codec) not in known:
             raise UsageError(f"codec {codec!r} is not a candidate at {cut}; `splitctl splits` lists them")
         self._set(self._section, (cut, None if codec == "-" else codec))
 
@@ -141,9 +135,7 @@ class Brain:
 
     def replace_profile(self, profile: LatencyProfile) -> None:
         """Take over a new calibration."""
-        with self._lock:
-            self._profile = profile
-            self._costs.clear()
+        self._candidates.follow(device=profile)
 
     def factors(self) -> tuple[Quantiles, Quantiles]:
         """Return k_dev and k_srv with their bounds."""
@@ -161,8 +153,6 @@ class Brain:
         if pin is not None:
             config = replace(config, pinned=pin[0], pinned_codec=pin[1])
         self._planner = Planner(config)
-        with self._lock:
-            self._costs.clear()
 
     def _state(self, batch: int) -> State:
         now_s = time.monotonic()
@@ -191,21 +181,7 @@ class Brain:
         except ProfileError as error:
             log.warning("the server's profile cannot be used, so all work stays here: %s", error)
             return
-        with self._lock:
-            self._server_profile = profile
-            self._costs.clear()
-
-    def _make_costs(self, batch: int, *, images: bool) -> tuple[CandidateCost, ...]:
-        costs = candidate_costs(
-            self._profile,
-            self._server_profile,
-            batch,
-            self._section.codecs,
-            result_bytes_per_sample=self._result_bytes,
-        )
-        if images:
-            return costs
-        return tuple(cost for cost in costs if cost.codec != crossing.RAW)
+        self._candidates.follow(server=profile)
 
 
 def planner_config(section: PlannerSection) -> PlannerConfig:

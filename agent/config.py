@@ -11,18 +11,30 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from splitd.agent.yaml_lines import KeyPath, load_yaml
-from splitd.errors import ConfigError
+from splitd.errors import CodecError, ConfigError
+from splitd.native.spec import parse_codec
 
 AGENT_CONFIG = Path("/etc/splitd/agent.yaml")
 SERVER_CONFIG = Path("/etc/splitd/server.yaml")
 
+
+def _known_codec(label: str) -> str:
+    try:
+        return parse_codec(label).label
+    except CodecError as error:
+        raise ValueError(str(error)) from None
+
+
 Share = Annotated[float, Field(gt=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+CodecLabel = Annotated[str, AfterValidator(_known_codec)]
+DEFAULT_CODECS = ("f32", "f32x", "f16", "u8", "u8h", "u6h", "u4h")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -89,7 +101,8 @@ class PlannerSection(Section):
     """How the split is chosen."""
 
     privacy: bool = Field(False, description="true: the input never leaves the device")
-    codecs: tuple[str, ...] = Field(("f32", "f16", "u8", "u8+lz4"), min_length=1)
+    codecs: tuple[CodecLabel, ...] = Field(DEFAULT_CODECS, min_length=1)
+    jpeg_qualities: tuple[Quality, ...] = Field((90,), description="full offloading as JPEG of these qualities")
     cuts: Literal["natural", "compressive", "all"] = Field("natural", description="which cuts the network is split at")
     objective: Literal["p50", "p90", "mean"] = "p50"
     deadline_ms: PositiveFloat | None = Field(None, description="maximise the chance to answer within this")
@@ -165,7 +178,8 @@ class ServerConfig(Section):
     device: DeviceConfig = DeviceConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     planner_cuts: Literal["natural", "compressive", "all"] = Field("natural", description="as the agent's planner.cuts")
-    codecs: tuple[str, ...] = Field(("f32", "f16", "u8", "u8+lz4"), min_length=1)
+    codecs: tuple[CodecLabel, ...] = Field(DEFAULT_CODECS, min_length=1)
+    jpeg_qualities: tuple[Quality, ...] = Field((90,), description="JPEG qualities that devices may send")
     limits: LimitsConfig = LimitsConfig()
     control: ControlConfig = ControlConfig(socket=Path("/run/splitd/server.sock"))
     keys: KeysConfig | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from splitd.agent.crossing import LOCAL, RAW
+from splitd.agent.crossing import LOCAL
 from splitd.agent.decision import CandidateCost, CandidateKind
 from splitd.calibration.profile import LatencyProfile
 from splitd.errors import ProfileError
@@ -30,7 +30,7 @@ def candidate_costs(
 ) -> tuple[CandidateCost, ...]:
     """Return local, full offload and every (cut, codec) that both ends measured, in the order of the chain.
 
-    `codecs` are the labels allowed after k = 0; there, images cross as `raw`, or as a label that `codecs` names.
+    `codecs` are the labels allowed after k = 0; there, images cross in every way that was calibrated.
     `admissible(k, codec)` may refuse more (a lossy codec that misses the bound). Without a server only local is left.
 
     Raises:
@@ -42,7 +42,7 @@ def candidate_costs(
             raise ProfileError("the two ends cut the model at different places; give both the same planner.cuts")
         result_bytes = result_bytes_per_sample * batch + CHUNK_HEADER_BYTES
         for k in range(len(device.cut_names) - 1):
-            allowed = {RAW, *codecs} if k == 0 else set(codecs)
+            allowed = device.codecs_at(0) if k == 0 else codecs
             both = [label for label in device.codecs_at(k) if label in server.codecs_at(k) and label in allowed]
             costs += [
                 _offloaded(device, server, batch=batch, k=k, codec=label, result_bytes=result_bytes)

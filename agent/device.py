@@ -11,6 +11,7 @@ from typing import Any
 from splitd import __version__
 from splitd.agent import agent_views
 from splitd.agent.brain import Brain
+from splitd.agent.candidates import Candidates
 from splitd.agent.config import AgentConfig, load_config
 from splitd.agent.control import Routes
 from splitd.agent.history import History
@@ -20,9 +21,10 @@ from splitd.agent.network import Network
 from splitd.agent.offload import Offload
 from splitd.agent.phase import Phase
 from splitd.agent.pipeline import Pipeline
-from splitd.agent.profiles import calibration_settings
+from splitd.agent.profiles import accuracy_settings, calibration_settings
 from splitd.agent.reload import reloaded
 from splitd.agent.views import hash_names
+from splitd.calibration.guard import obtain_guard
 from splitd.calibration.obtain import Obtained, obtain_profile
 from splitd.errors import ConfigError, OverloadError, UsageError
 from splitd.transport.keys import ClientKeys, load_pair
@@ -69,9 +71,17 @@ class AgentDaemon:
         network.verify()
         self.obtained = self._calibrate(network, fresh=False)
         self.session = session = self._open_session(network)
-        self.brain = Brain(
-            self.obtained.profile, session, config.planner, result_bytes_per_sample=network.result_bytes_per_sample
+        guard = obtain_guard(
+            network.model,
+            network.partition,
+            accuracy_settings(config),
+            state_dir=config.calibration.state_dir,
+            progress=self.phase.calibrating,
         )
+        log.info("accuracy: %s", guard.basis)
+        codecs = config.planner.codecs
+        candidates = Candidates(self.obtained.profile, guard, codecs, network.result_bytes_per_sample)
+        self.brain = Brain(candidates, session, config.planner)
         offload = Offload(network, session)
         self.pipeline = Pipeline(network, self.intake, self.brain, offload, history=self.history, metrics=self.metrics)
         session.start()

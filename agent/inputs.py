@@ -1,8 +1,8 @@
-"""Jobs of one batch become one array: images decoded and resized, tensors checked; bad inputs are told apart."""
+"""The inputs of one batch: told by kind and size at once, decoded and resized only when that is needed here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from typing import Any
 
 import numpy as np
@@ -11,46 +11,75 @@ import numpy.typing as npt
 from splitd.agent.batcher import Job
 from splitd.agent.messages import Item, Kind
 from splitd.calibration.preprocess import Preprocessing, prepare_image
+from splitd.calibration.throttle import Throttle
 from splitd.errors import InputError
 
 Array = npt.NDArray[Any]
 
+JPEG_START = b"\xff\xd8\xff"
 
-@dataclass(frozen=True)
+
 class Inputs:
-    """The good part of a batch, and the jobs that cannot be run.
+    """The jobs of a batch, all of one kind.
 
     Attributes:
-        jobs: The jobs whose inputs are in `batch`, in order.
-        batch: uint8 (B, H, W, 3) images, or float32 (B, C, H, W) prepared tensors.
-        rejected: The other jobs, each with what is wrong.
+        jobs: The jobs that can be run; those with bad inputs are moved to `rejected` by `prepared`.
+        rejected: Jobs that cannot be run, each with what is wrong.
+        kind: What the applications gave.
+        size: Number of samples when the batch was formed.
+        prepare_s: Seconds that preparing took here; 0 while nothing was prepared.
     """
 
-    jobs: tuple[Job, ...]
-    batch: Array | None
-    rejected: tuple[tuple[Job, InputError], ...]
+    def __init__(self, jobs: list[Job], preprocessing: Preprocessing, throttle: Throttle) -> None:
+        self.jobs: tuple[Job, ...] = tuple(jobs)
+        self.rejected: list[tuple[Job, InputError]] = []
+        self.kind: Kind = jobs[0].request.kind
+        self.size = sum(job.size for job in jobs)
+        self.prepare_s = 0.0
+        self._preprocessing = preprocessing
+        self._throttle = throttle
+        self._batch: Array | None = None
+
+    def files(self) -> tuple[bytes, ...] | None:
+        """Return the applications' own files if all of them are JPEG, else None."""
+        items = [item for job in self.jobs for item in job.request.items]
+        files = tuple(item for item in items if isinstance(item, bytes) and item.startswith(JPEG_START))
+        return files if files and len(files) == len(items) else None
+
+    def prepared(self) -> Array:
+        """Return uint8 images (B, H, W, 3), or float32 tensors (B, C, H, W) as given; bad jobs are rejected.
+
+        Raises:
+            InputError: No job is left.
+        """
+        if self._batch is None:
+            started_s = time.monotonic()
+            with self._throttle:
+                self._batch = self._prepare()
+            self.prepare_s = time.monotonic() - started_s
+        return self._batch
+
+    def _prepare(self) -> Array:
+        good: list[Job] = []
+        samples: list[Array] = []
+        for job in self.jobs:
+            try:
+                ready = [_prepare_item(item, self._preprocessing) for item in job.request.items]
+            except InputError as error:
+                self.rejected.append((job, error))
+            else:
+                good.append(job)
+                samples.extend(ready)
+        self.jobs = tuple(good)
+        if not samples:
+            raise InputError("no input of this batch can be used")
+        return np.stack(samples)
 
 
-def prepare(jobs: list[Job], preprocessing: Preprocessing) -> Inputs:
-    """Turn the inputs of `jobs` (one kind, see Batcher) into one array."""
-    good: list[Job] = []
-    samples: list[Array] = []
-    rejected: list[tuple[Job, InputError]] = []
-    for job in jobs:
-        try:
-            ready = [_prepare_item(job.request.kind, item, preprocessing) for item in job.request.items]
-        except InputError as error:
-            rejected.append((job, error))
-        else:
-            good.append(job)
-            samples.extend(ready)
-    return Inputs(tuple(good), np.stack(samples) if samples else None, tuple(rejected))
-
-
-def _prepare_item(kind: Kind, item: Item, preprocessing: Preprocessing) -> Array:
-    if kind != "float32":
-        return prepare_image(item, preprocessing)
-    assert not isinstance(item, bytes)  # noqa: S101  (decode_request made an array of it)
+def _prepare_item(item: Item, preprocessing: Preprocessing) -> Array:
+    if isinstance(item, bytes) or item.dtype == np.uint8:
+        image: Array = prepare_image(item, preprocessing)
+        return image
     if item.shape != preprocessing.size:
         raise InputError(
             f"a prepared float32 tensor has shape {preprocessing.size} (channels, height, width), not {item.shape}"

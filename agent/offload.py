@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from splitd.agent import crossing
 from splitd.agent.decision import CandidateCost
+from splitd.agent.inputs import Inputs
 from splitd.agent.messages import Source
 from splitd.agent.network import Array, Live, Network, to_arrays
-from splitd.errors import DeadlineError, LinkError, OverloadError, RemoteError, WireError
+from splitd.errors import DeadlineError, LinkError, OverloadError, RemoteError, SplitdError, WireError
+from splitd.native.codecs import CodecSpec
 from splitd.transport.requests import Reply, RequestMeta
 from splitd.transport.session import Session
+
+# What the server or the link can do to a request; the rest of the batch is then done here.
+FAILURES = (LinkError, RemoteError, DeadlineError, WireError, OverloadError)
 
 
 @dataclass
@@ -47,38 +52,56 @@ class Offload:
         self._network = network
         self._session = session
 
-    def run(self, choice: CandidateCost, batch: Array, give_up_s: float) -> Outcome:
+    def run(self, choice: CandidateCost, inputs: Inputs, give_up_s: float) -> Outcome:
         """Run one batch.
 
         Args:
             choice: The cut and codec.
-            batch: uint8 (B, H, W, 3) or float32 (B, C, H, W).
+            inputs: The batch; it is prepared here unless the application's own files cross.
             give_up_s: Monotonic time after which the server is waited for no longer and the rest is done here.
+
+        Raises:
+            InputError: No job of the batch has usable inputs.
         """
         outcome = Outcome()
         if choice.kind == "local":
             outcome.source = "local"
             with outcome.stage("head"):
-                outcome.outputs = self._network.tail(0, self._network.to_input(batch))
-            return outcome
-        live = self._head(choice, batch, outcome)
-        try:
-            self._remote(choice, to_arrays(live) if live is not None else (batch,), give_up_s, outcome)
-        except (LinkError, RemoteError, DeadlineError, WireError, OverloadError) as error:
-            outcome.cause = f"{error.code}: {error}"
-            self._finish_locally(choice, batch, live, outcome)
+                outcome.outputs = self._network.tail(0, self._network.to_input(inputs.prepared()))
+        elif crossing.crosses_as_image(choice.codec):
+            self._send_image(choice, inputs, give_up_s, outcome)
+        else:
+            self._split(choice, inputs, give_up_s, outcome)
+        outcome.timings["prepare"] = inputs.prepare_s
         return outcome
 
-    def _head(self, choice: CandidateCost, batch: Array, outcome: Outcome) -> Live | None:
-        """Return the activation at the cut; None where the uint8 image itself crosses."""
-        if choice.codec == crossing.RAW:
-            return None
-        with outcome.stage("head"):
-            return self._network.head(choice.cut, self._network.to_input(batch))
+    def _send_image(self, choice: CandidateCost, inputs: Inputs, give_up_s: float, outcome: Outcome) -> None:
+        files = inputs.files() if choice.codec == crossing.AS_GIVEN else None
+        batch = None if files is not None else inputs.prepared()
+        try:
+            with outcome.stage("encode"), self._network.throttle:
+                if batch is None:
+                    stream, spec = crossing.file_stream(files or ())
+                else:
+                    stream, spec = crossing.image_stream(batch, choice.codec)
+            self._remote(choice.cut, (stream,), spec, give_up_s, outcome)
+        except FAILURES as error:
+            self._finish(0, lambda: self._network.to_input(inputs.prepared()), error, outcome)
 
-    def _remote(self, choice: CandidateCost, arrays: tuple[Array, ...], give_up_s: float, outcome: Outcome) -> None:
-        pieces = crossing.encode(arrays, choice.codec)
-        with self._session.open(RequestMeta(choice.cut, crossing.metas(arrays), give_up_s)) as exchange:
+    def _split(self, choice: CandidateCost, inputs: Inputs, give_up_s: float, outcome: Outcome) -> None:
+        batch = inputs.prepared()
+        with outcome.stage("head"):
+            live = self._network.head(choice.cut, self._network.to_input(batch))
+        try:
+            self._remote(choice.cut, to_arrays(live), choice.codec, give_up_s, outcome)
+        except FAILURES as error:
+            self._finish(choice.cut, lambda: live, error, outcome)
+
+    def _remote(
+        self, cut: int, arrays: Sequence[Array], codec: CodecSpec | str, give_up_s: float, outcome: Outcome
+    ) -> None:
+        pieces = crossing.encode(arrays, codec)
+        with self._session.open(RequestMeta(cut, crossing.metas(arrays), give_up_s)) as exchange:
             while (piece := self._next(pieces, outcome)) is not None:
                 outcome.wire_bytes += len(piece.chunk.payload)
                 with outcome.stage("send"):
@@ -91,8 +114,9 @@ class Offload:
         with outcome.stage("encode"), self._network.throttle:
             return next(pieces, None)
 
-    def _finish_locally(self, choice: CandidateCost, batch: Array, live: Live | None, outcome: Outcome) -> None:
+    def _finish(self, cut: int, live: Callable[[], Live], error: SplitdError, outcome: Outcome) -> None:
+        """Do the rest here, from what is kept."""
         outcome.source = "finished-locally"
+        outcome.cause = f"{error.code}: {error}"
         with outcome.stage("finish"):
-            start = live if live is not None else self._network.to_input(batch)
-            outcome.outputs = self._network.tail(choice.cut, start)
+            outcome.outputs = self._network.tail(cut, live())

@@ -11,13 +11,13 @@ from splitd.agent.batcher import Job
 from splitd.agent.brain import Brain
 from splitd.agent.decision import Decision
 from splitd.agent.history import History, Record
-from splitd.agent.inputs import Inputs, prepare
+from splitd.agent.inputs import Inputs
 from splitd.agent.intake import Intake
 from splitd.agent.messages import Answer
 from splitd.agent.metrics import AgentMetrics
 from splitd.agent.network import Network
 from splitd.agent.offload import Offload, Outcome
-from splitd.errors import SplitdError
+from splitd.errors import InputError, SplitdError
 
 log = logging.getLogger(__name__)
 
@@ -99,25 +99,20 @@ class Pipeline:
 
     def _run(self, jobs: list[Job]) -> None:
         started_s = time.monotonic()
-        with self._network.throttle:
-            inputs = prepare(jobs, self._network.preprocessing)
+        inputs = Inputs(jobs, self._network.preprocessing, self._network.throttle)
+        decision = self._brain.decide(inputs)
+        deadline_s = min(job.deadline_s for job in jobs)
+        give_up_s = self._brain.give_up_s(decision, inputs.size, started_s, deadline_s)
+        try:
+            outcome = self._offload.run(decision.chosen.cost, inputs, give_up_s)
+        except InputError:  # each job has its own, which says more
+            outcome = None
+        measured_s = time.monotonic() - started_s
         for job, error in inputs.rejected:
             self._fail([job], error)
-        if inputs.batch is None:
-            return
-        prepared_s = time.monotonic()
-        decision = self._brain.decide(inputs.batch)
-        outcome = self._offload.run(decision.chosen.cost, inputs.batch, self._give_up_s(inputs, decision))
-        done_s = time.monotonic()
-        outcome.timings["prepare"] = prepared_s - started_s
-        self._answer(inputs, decision, outcome)
-        self._learn(inputs, decision, outcome, done_s - prepared_s)
-
-    def _give_up_s(self, inputs: Inputs, decision: Decision) -> float:
-        """Return until when the server may take: in time to finish here before the first deadline, and not absurdly."""
-        now_s = time.monotonic()
-        deadline_s = min(job.deadline_s for job in inputs.jobs)
-        return self._brain.give_up_s(decision, len_batch(inputs), now_s, deadline_s)
+        if outcome is not None:
+            self._answer(inputs, decision, outcome)
+            self._learn(inputs, decision, outcome, measured_s)
 
     def _answer(self, inputs: Inputs, decision: Decision, outcome: Outcome) -> None:
         chosen = decision.chosen.cost
@@ -131,12 +126,11 @@ class Pipeline:
             self.answered += 1
 
     def _learn(self, inputs: Inputs, decision: Decision, outcome: Outcome, measured_s: float) -> None:
-        batch = len_batch(inputs)
-        self._brain.learn(decision, outcome)
+        self._brain.learn(decision, outcome, inputs)
         chosen, predicted = decision.chosen.cost, decision.chosen.predicted
         record = Record(
             time=time.time(),
-            batch=batch,
+            batch=inputs.size,
             split=chosen.name,
             codec=chosen.codec,
             source=outcome.source,
@@ -159,8 +153,3 @@ class Pipeline:
             self.failed += 1
             self._metrics.errors.labels(error.code).inc()
             self._intake.finish(job, error)
-
-
-def len_batch(inputs: Inputs) -> int:
-    """Return the number of samples of a batch that has some."""
-    return 0 if inputs.batch is None else int(inputs.batch.shape[0])

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from splitd.agent import crossing
 from splitd.agent.config import ServerConfig, load_config
 from splitd.agent.control import Routes
 from splitd.agent.metrics import ServerMetrics
-from splitd.agent.network import Array, Network
+from splitd.agent.network import Live, Network
 from splitd.agent.phase import Phase
 from splitd.agent.profiles import calibration_settings
 from splitd.agent.reload import reloaded
@@ -153,11 +153,11 @@ class ServerDaemon:
         network, limits = self._network, self._config.limits
         if network is None or not 0 <= request.cut < network.last:
             raise WireError(f"there is no cut {request.cut}")
-        if not 0 < batch_of(request) <= limits.max_batch:
-            raise OverloadError(f"a batch of {batch_of(request)}; this server takes 1 to {limits.max_batch}")
+        if not 0 < self._batch_of(request) <= limits.max_batch:
+            raise OverloadError(f"a batch of {self._batch_of(request)}; this server takes 1 to {limits.max_batch}")
 
     def _expected_s(self, request: IncomingRequest) -> float:
-        return self._profile.tail_s(request.cut, batch_of(request)) if self._profile else 0.0
+        return self._profile.tail_s(request.cut, self._batch_of(request)) if self._profile else 0.0
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -183,8 +183,7 @@ class ServerDaemon:
         queue_s = begun_s - work.queued_s
         if request.deadline_s is not None and begun_s >= request.deadline_s:
             raise DeadlineError(f"the deadline passed while the request waited {queue_s * 1000:.0f} ms")
-        arrays = crossing.decode(request.tensors, request.chunks)
-        live = self._to_live(network, request.cut, arrays)
+        live = self._to_live(network, request)
         decoded_s = time.monotonic()
         outputs = network.tail(request.cut, live)
         done_s = time.monotonic()
@@ -195,14 +194,17 @@ class ServerDaemon:
         self._metrics.compute.observe(done_s - decoded_s)
         self._metrics.queue.observe(queue_s)
 
-    def _to_live(self, network: Network, cut: int, arrays: Sequence[Array]) -> Any:
-        if cut == 0 and len(arrays) == 1 and arrays[0].dtype == "uint8":
-            height_width = network.preprocessing.size[1:]
-            if arrays[0].shape[1:] != (*height_width, 3):
-                raise WireError(f"images of {arrays[0].shape[1:]} came; this model takes {(*height_width, 3)}")
-            return network.to_input(arrays[0])
-        crossing.check_shapes(arrays, network.partition.batch_shapes(cut, arrays[0].shape[0]))
+    def _to_live(self, network: Network, request: IncomingRequest) -> Live:
+        most = self._config.limits.max_batch
+        if request.cut == 0:
+            batch = crossing.decode_input(request.tensors, request.chunks, network.preprocessing, most)
+            return network.to_input(batch)
+        arrays = crossing.decode(request.tensors, request.chunks)
+        crossing.check_shapes(arrays, network.partition.batch_shapes(request.cut, self._batch_of(request)))
         return network.from_arrays(arrays)
+
+    def _batch_of(self, request: IncomingRequest) -> int:
+        return crossing.batch_of(request.tensors, request.chunks, self._config.limits.max_batch)
 
     def _fail(self, request: IncomingRequest, error: SplitdError) -> None:
         self._failed += 1
@@ -229,9 +231,3 @@ class ServerDaemon:
                 "failed": self._failed,
             },
         }
-
-
-def batch_of(request: IncomingRequest) -> int:
-    """Return the number of samples of a request; 0 if its first tensor has no batch dimension."""
-    shape = request.tensors[0].shape
-    return shape[0] if shape else 0

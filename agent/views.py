@@ -9,7 +9,6 @@ import xxhash
 
 from splitd.agent.config import DeviceConfig, ModelConfig
 from splitd.agent.network import Network
-from splitd.calibration.crossing import RAW
 
 
 def model_view(config: ModelConfig, network: Network | None) -> dict[str, Any]:
@@ -34,8 +33,3 @@ def device_view(config: DeviceConfig, network: Network | None) -> dict[str, Any]
 def hash_names(names: Sequence[str]) -> str:
     """Return the 32 hex digits by which both ends compare how they cut the model."""
     return xxhash.xxh3_128_hexdigest("\0".join(names).encode())
-
-
-def calibrated_codecs(codecs: Sequence[str]) -> tuple[str, ...]:
-    """Return the codecs to calibrate: the configured ones, and the raw image for full offloading."""
-    return tuple(codecs) if RAW in codecs else (*codecs, RAW)

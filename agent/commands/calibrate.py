@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from splitd.agent.config import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
 from splitd.agent.network import Network
 from splitd.agent.profile_tables import chain_table, codec_table, notes
-from splitd.agent.profiles import calibration_settings
-from splitd.calibration.guard import AccuracySettings, Guard, obtain_guard
+from splitd.agent.profiles import accuracy_settings, calibration_settings
+from splitd.calibration.guard import Guard, obtain_guard
 from splitd.calibration.obtain import Obtained, obtain_profile
 
 SCHEMA_VERSION = 1
@@ -59,9 +59,7 @@ def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtain
     )
     if not isinstance(config, AgentConfig):
         return obtained, None
-    accuracy = AccuracySettings(
-        settings.codecs, config.accuracy.min_agreement, config.accuracy.samples, config.device.name
-    )
+    accuracy = accuracy_settings(config)
     guard = obtain_guard(network.model, network.partition, accuracy, state_dir=state_dir, fresh=True, progress=report)
     return obtained, guard
 

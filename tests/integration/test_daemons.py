@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 
 from splitd.agent.config import DeviceConfig, ModelConfig
 from splitd.agent.network import Network
+from splitd.calibration.preprocess import prepare_image
 from splitd.errors import RemoteError
 from tests.support.daemons import MODEL, ROOT, Pair, eventually
 
@@ -64,7 +66,7 @@ def test_every_cut_gives_the_unsplit_models_answer(pair: Pair, network: Network)
     expected = network.tail(0, network.to_input(IMAGES))[0]
     with pair.client() as client:
         for name in network.names:
-            pair.agent.control.post("pin", cut=name, codec=None if name in ("input", "output") else "f32")
+            pair.agent.control.post("pin", cut=name, codec={"input": "raw", "output": None}.get(name, "f32"))
             result = client.infer(IMAGES)
             assert result.split == name
             assert result.source == ("local" if name == "output" else "server")
@@ -78,6 +80,37 @@ def test_a_quantised_cut_stays_close(pair: Pair, network: Network) -> None:
         result = client.infer(IMAGES)
     assert (result.split, result.codec) == (network.names[2], "u8")
     np.testing.assert_allclose(result.outputs[0], expected, atol=0.02 * np.abs(expected).max())
+
+
+def jpeg(image: np.ndarray[Any, Any], quality: int = 95) -> bytes:
+    return bytes(simplejpeg.encode_jpeg(image, quality=quality))
+
+
+def test_the_applications_own_jpeg_files_cross_untouched(pair: Pair, network: Network) -> None:
+    files = [jpeg(np.repeat(np.repeat(image, 3, 0), 2, 1)) for image in IMAGES]
+    expected = network.tail(0, network.to_input(np.stack([prepare_image(f, network.preprocessing) for f in files])))[0]
+    with pair.client() as client:
+        pair.agent.control.post("pin", cut="input", codec="jpeg")
+        result = client.infer(files)
+        assert (result.split, result.codec, result.source) == ("input", "jpeg", "server")
+        np.testing.assert_array_equal(result.outputs[0], expected)
+        pair.agent.control.post("pin", cut=network.names[1], codec="f32")
+        np.testing.assert_array_equal(client.infer(files).outputs[0], expected)
+
+
+def test_a_damaged_jpeg_is_the_callers_error_wherever_it_is_found(pair: Pair) -> None:
+    pair.agent.control.post("pin", cut="input", codec="jpeg")
+    with pair.client() as client, pytest.raises(RemoteError) as caught:
+        client.infer(jpeg(IMAGES[0])[:40])
+    assert caught.value.code == "input"
+
+
+def test_images_cross_as_jpeg_where_the_guard_allows_it(pair: Pair, network: Network) -> None:
+    pair.agent.control.post("pin", cut="input", codec="jpeg90")
+    with pair.client() as client:
+        result = client.infer(IMAGES)
+    assert (result.codec, result.source) == ("jpeg90", "server")
+    assert result.outputs[0].shape == (4, 10)
 
 
 def test_prepared_tensors_are_taken_too(pair: Pair, network: Network) -> None:

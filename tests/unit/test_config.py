@@ -60,6 +60,10 @@ def test_a_duplicate_key_names_both_lines(tmp_path: Path) -> None:
         ("server: {address: 'tcp://x:70000'}\n", ":1: server.address:"),
         ("server: {address: 'tcp://192.168.0.9:7571'}\n", "is not a loopback address and there are no keys"),
         ("a: [1\n", "not valid YAML"),
+        (
+            "server: {address: 'tcp://127.0.0.1:1'}\nplanner:\n  codecs: [u8, u9]\n",
+            ":3: planner.codecs.1: unknown codec 'u9'",
+        ),
     ],
 )
 def test_bad_text_is_named(tmp_path: Path, text: str, expected: str) -> None:
