@@ -26,8 +26,10 @@ _RESIDUALS = 24
 _PRIOR_RESIDUALS = (-0.2, 0.0, 0.2)
 # Weight of the newest error when the two ways of predicting are compared.
 _ERROR_GAIN = 0.3
-# The fit must be clearly better to be used: near a tie the dispersion reacts faster.
+# The fit must be clearly better to be used, and the dispersion wrong by more than this: near a tie the dispersion reacts
+# faster, and it alone tells a rate from a credit.
 _FIT_ADVANTAGE = 0.8
+_GOOD_ENOUGH = 0.03
 _RATE_ERROR = 0.25
 # Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones.
 _TELLING_S = 2e-3
@@ -62,7 +64,7 @@ class PathTracker:
     @property
     def method(self) -> str:
         """Which way of predicting was better lately: `dispersion` or `fit`."""
-        better = self._errors["fit"] < _FIT_ADVANTAGE * self._errors["dispersion"]
+        better = self._errors["fit"] < _FIT_ADVANTAGE * self._errors["dispersion"] - _GOOD_ENOUGH
         return "fit" if better and self._line.fit() is not None else "dispersion"
 
     def on_transfer(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
