@@ -89,20 +89,28 @@ def booted(bind_read_only: Mapping[Path, Path]) -> Iterator[Container]:
 
 @contextlib.contextmanager
 def _overlay_of_root() -> Iterator[Path]:
-    # A tmpfs of its own, because an overlay's upper layer must not itself lie in the layer below it.
-    with tempfile.TemporaryDirectory(prefix="splitd-container-") as base:
-        _run("mount", "-t", "tmpfs", "-o", "size=2G", "tmpfs", base)
-        try:
-            upper, work, root = (Path(base) / name for name in ("upper", "work", "root"))
+    # Never removed with what is in it: below it lies, mounted, the whole machine.
+    base = Path(tempfile.mkdtemp(prefix="splitd-container-"))
+    upper, work, root = (base / name for name in ("upper", "work", "root"))
+    try:
+        # A tmpfs of its own, because an overlay's upper layer must not itself lie in the layer below it.
+        with _mounted(base, "-t", "tmpfs", "-o", "size=2G", "tmpfs"):
             for folder in (upper, work, root):
                 folder.mkdir()
-            _run("mount", "-t", "overlay", "-o", f"lowerdir=/,upperdir={upper},workdir={work}", "overlay", str(root))
-            try:
+            layers = f"lowerdir=/,upperdir={upper},workdir={work}"
+            with _mounted(root, "-t", "overlay", "-o", layers, "overlay"):
                 yield root
-            finally:
-                _run("umount", str(root))
-        finally:
-            _run("umount", base)
+    finally:
+        base.rmdir()
+
+
+@contextlib.contextmanager
+def _mounted(place: Path, *what: str) -> Iterator[None]:
+    subprocess.run(["mount", *what, str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 @contextlib.contextmanager
@@ -129,8 +137,8 @@ def _init_pid(supervisor: subprocess.Popen[bytes], log: Path) -> int:
     end = time.monotonic() + BOOT_DEADLINE_S
     children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
     while time.monotonic() < end and supervisor.poll() is None:
-        for pid in children.read_text().split():
-            with contextlib.suppress(OSError):  # the child that only sets up may be gone already
+        with contextlib.suppress(OSError):  # the supervisor has failed, or its child that only sets up is gone
+            for pid in children.read_text().split():
                 if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
                     return int(pid)
         time.sleep(0.05)
@@ -145,7 +153,3 @@ def _wait_until_booted(container: Container, log: Path) -> None:
             raise AssertionError(f"systemd is {state or 'silent'}:\n{log.read_text(errors='replace')}")
         time.sleep(0.1)
         state = container.run("systemctl", "is-system-running", check=False).stdout.strip()
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True)
