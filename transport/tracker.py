@@ -26,8 +26,8 @@ _RESIDUALS = 24
 _PRIOR_RESIDUALS = (-0.2, 0.0, 0.2)
 # Weight of the newest error when the two ways of predicting are compared.
 _ERROR_GAIN = 0.3
-# The fit must be clearly better to be used, and the dispersion wrong by more than this: near a tie the dispersion reacts
-# faster, and it alone tells a rate from a credit.
+# The fit must be clearly better to be used, and the dispersion wrong by more than this: near a tie the dispersion
+# reacts faster, and it alone tells a rate from a credit.
 _FIT_ADVANTAGE = 0.8
 _GOOD_ENOUGH = 0.03
 _RATE_ERROR = 0.25
