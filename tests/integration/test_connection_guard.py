@@ -45,7 +45,8 @@ def test_a_message_that_never_ends_is_cut_off_and_others_are_served() -> None:
     with endpoint(limits=limits) as server, session(server.address) as device, connect(server.address) as attacker:
         ready(device)
         shake_hands(attacker)
-        with pytest.raises(ConnectionError):
+        attacker.settimeout(2.0)
+        with pytest.raises(OSError, match=r"reset|Broken pipe|timed out"):  # nobody reads it any more, or it is closed
             flood(attacker, 4096 * MIB)
         assert server._router.guard.cut_off == 1
         np.testing.assert_array_equal(ask(device, noise(3 * MIB)), noise(3 * MIB))

@@ -9,7 +9,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 import xxhash
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from splitd.errors import WireError
@@ -120,6 +120,7 @@ def sealed(header: bytes) -> bytes:
     return header[:-4] + struct.pack("<I", xxhash.xxh32_intdigest(header[:-4]))
 
 
+@settings(deadline=None)
 @given(messages, u32, u64)
 def test_every_message_comes_back_as_it_was(message: Message, epoch: int, request_id: int) -> None:
     frames = frames_of(message, epoch, request_id)
@@ -128,6 +129,7 @@ def test_every_message_comes_back_as_it_was(message: Message, epoch: int, reques
     assert envelope.n_bytes == sum(map(len, frames))
 
 
+@settings(deadline=None)
 @given(messages, st.data())
 def test_a_truncated_header_is_a_wire_error(message: Message, data: st.DataObject) -> None:
     header, *payload = frames_of(message)
@@ -136,6 +138,7 @@ def test_a_truncated_header_is_a_wire_error(message: Message, data: st.DataObjec
         wire.decode([header[:cut], *payload])
 
 
+@settings(deadline=None)
 @given(messages, st.data())
 def test_a_flipped_bit_anywhere_is_a_wire_error(message: Message, data: st.DataObject) -> None:
     frames = frames_of(message)
@@ -149,6 +152,7 @@ def test_a_flipped_bit_anywhere_is_a_wire_error(message: Message, data: st.DataO
         wire.decode(frames)
 
 
+@settings(deadline=None)
 @given(messages, st.data())
 def test_fields_overwritten_behind_a_right_checksum_never_raise_anything_else(
     message: Message, data: st.DataObject
@@ -165,12 +169,14 @@ def test_fields_overwritten_behind_a_right_checksum_never_raise_anything_else(
     assert wire.decode(again).message == decoded.message
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=MAX_HEADER_BYTES + 8), max_size=3))
 def test_noise_is_a_wire_error(frames: list[bytes]) -> None:
     with pytest.raises(WireError):
         wire.decode(frames)
 
 
+@settings(deadline=None)
 @given(messages, st.sampled_from(["missing", "added"]))
 def test_a_wrong_number_of_frames_is_a_wire_error(message: Message, what: str) -> None:
     frames = frames_of(message)
@@ -179,6 +185,7 @@ def test_a_wrong_number_of_frames_is_a_wire_error(message: Message, what: str) -
         wire.decode(frames)
 
 
+@settings(deadline=None)
 @given(
     chunks(),
     st.sampled_from(
@@ -213,6 +220,7 @@ arrays = hnp.arrays(
 )
 
 
+@settings(deadline=None)
 @given(arrays, st.sampled_from(["C", "F", "strided", "negative"]), st.randoms())
 def test_any_tensor_comes_back_whatever_its_order_and_that_of_its_chunks(array, order, random) -> None:  # type: ignore[no-untyped-def]
     if order == "F":
