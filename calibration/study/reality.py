@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from splitd.calibration.environment import profile_key
 from splitd.calibration.measurement import measure
 from splitd.calibration.models import ModelSpec, load_model
 from splitd.calibration.partition import Partition
-from splitd.calibration.profile import LatencyProfile
 from splitd.calibration.profiler import calibrate
 from splitd.calibration.study.hardware import Hardware
 from splitd.calibration.study.roofline import prefix_times
@@ -22,7 +20,8 @@ from splitd.calibration.study.subjects import PAPER_MODELS, Subject, describe
 CHECKED_MODELS = ("efficientnet_b0", "efficientnet_b1", "tf_efficientnetv2_b0", "resnet18")
 CHECK_PRESET = "x86-core"
 TOLERANCE = 0.10  # of the total, at every compressive cut
-PASSES = 15
+PASSES = 10
+ROUNDS = 4
 MATRIX_SIDE = 1024  # larger than the caches of a core, small enough for tens of milliseconds
 
 Progress = Callable[[int, int, str], None]
@@ -58,12 +57,14 @@ def check_shares(models: Sequence[str], hardware: Hardware, progress: Progress) 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        peak_flops = measured_peak_flops()
-        checks = []
-        for done, model in enumerate(models, start=1):
-            checks.append(_check(model, hardware, peak_flops))
-            progress(done, len(models), model)
-        return checks
+        benches = [_Bench(model) for model in models]
+        peak_flops = 0.0
+        for done in range(ROUNDS * len(benches)):
+            bench = benches[done % len(benches)]
+            peak_flops = max(peak_flops, measured_peak_flops())
+            bench.run()
+            progress(done + 1, ROUNDS * len(benches), bench.subject.name)
+        return [bench.check(hardware, peak_flops) for bench in benches]
     finally:
         torch.set_num_threads(threads)
 
@@ -76,31 +77,46 @@ def measured_peak_flops() -> float:
     return float(2 * MATRIX_SIDE**3 / min(samples))
 
 
-def _check(name: str, hardware: Hardware, peak_flops: float) -> ShareCheck:
-    loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
-    subject = describe(name, loaded.graph)
-    cuts = tuple(cut for cut in subject.cuts if cut.compressive)
-    partition = Partition(loaded, cuts)
-    device = torch.device("cpu")
-    key = profile_key(loaded.digest, partition.names, device, role="server", throttle=None, batch_sizes=(1,), codecs=())
-    profile = calibrate(partition, key, loaded.preprocessing, device=device, repeats=PASSES)
-    segments_s = _segment_times(profile)
-    total_s = float(segments_s.sum())
-    return ShareCheck(
-        model=name,
-        cuts=tuple(cut.name for cut in cuts),
-        measured=tuple(float(share) for share in np.cumsum(segments_s)[:-1] / total_s),
-        roofline=_roofline_shares(subject, hardware),
-        total_s=total_s,
-        efficiency=subject.kernels.total_flops / total_s / peak_flops,
-    )
+class _Bench:
+    """One model, run in several rounds; the shortest time of each segment counts.
 
+    What disturbs a run on a shared machine only ever adds to it, and it comes and goes within seconds: hence rounds.
+    """
 
-def _segment_times(profile: LatencyProfile) -> NDArray[np.float64]:
-    """Return the shortest time of each segment in seconds: what disturbs a pass on a shared machine only adds to it."""
-    tails = np.array([profile.tail(k, 1).samples for k in range(len(profile.cut_names))])
-    shortest: NDArray[np.float64] = (tails[:-1] - tails[1:]).min(axis=1)
-    return shortest
+    def __init__(self, name: str) -> None:
+        self._loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
+        self.subject = describe(name, self._loaded.graph)
+        self._cuts = tuple(cut for cut in self.subject.cuts if cut.compressive)
+        self._partition = Partition(self._loaded, self._cuts)
+        self._segments_s = np.full(self._partition.K, np.inf)
+
+    def run(self) -> None:
+        """Measure one round of single images."""
+        device = torch.device("cpu")
+        key = profile_key(
+            self._loaded.digest,
+            self._partition.names,
+            device,
+            role="server",
+            throttle=None,
+            batch_sizes=(1,),
+            codecs=(),
+        )
+        profile = calibrate(self._partition, key, self._loaded.preprocessing, device=device, repeats=PASSES)
+        tails = np.array([profile.tail(k, 1).samples for k in range(len(self._partition.names))])
+        self._segments_s = np.minimum(self._segments_s, (tails[:-1] - tails[1:]).min(axis=1))
+
+    def check(self, hardware: Hardware, peak_flops: float) -> ShareCheck:
+        """Compare what was measured with the roofline of `hardware`."""
+        total_s = float(self._segments_s.sum())
+        return ShareCheck(
+            model=self.subject.name,
+            cuts=tuple(cut.name for cut in self._cuts),
+            measured=tuple(float(share) for share in np.cumsum(self._segments_s)[:-1] / total_s),
+            roofline=_roofline_shares(self.subject, hardware),
+            total_s=total_s,
+            efficiency=self.subject.kernels.total_flops / total_s / peak_flops,
+        )
 
 
 def _roofline_shares(subject: Subject, hardware: Hardware) -> tuple[float, ...]:
