@@ -30,12 +30,13 @@ def encode_values(q: Octets, plane: int, row: int, bits: int) -> bytes:
     if mode & DELTA:
         values, head = _subtract_above(q, plane, row, bits), head + row.to_bytes(ROW_BYTES, "little")
     highs, lows = _split(values, bits)
+    limit = max(0, highs.size + lows.size - ROW_BYTES)
     if mode & VALUES:
-        block = write_block(values, 1 << bits, 1, highs.size + lows.size - ROW_BYTES)
+        block = write_block(values, 1 << bits, 1, limit)
         if block:
             return head + block
     elif mode & PAIRS:
-        block = write_block(highs, 256, PAIR_STRIDE, max(0, highs.size - ROW_BYTES))
+        block = write_block(highs, 256, PAIR_STRIDE, max(0, limit - lows.size))
         if block:
             return head + block + lows.tobytes()
     highs, lows = _split(q, bits)

@@ -105,7 +105,8 @@ SPLITD_INLINE int first_windows(const uint8_t *lengths, unsigned alphabet, uint3
     return windows == TABLE_SIZE;
 }
 
-/* Canonical codes, first bit highest: code << CODE_SHIFT | length for each symbol. 0 unless the lengths make a complete code. */
+/* Canonical codes, first bit highest: code << CODE_SHIFT | length for each symbol. 0 unless they are
+ * complete. */
 SPLITD_FN int huffman_codes(const uint8_t *lengths, unsigned alphabet, uint32_t *codes) {
     uint32_t next[16] = {0};
     if (!first_windows(lengths, alphabet, next)) return 0;

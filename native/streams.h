@@ -1,7 +1,7 @@
 /* Huffman-coded symbols in four bit streams, so that the decoder has four independent chains of table look-ups.
  *
  * One chain costs about 8 cycles a symbol (mask, load, shift, each waiting for the last); a core overlaps several. Four
- * chains decoded 6.1 GB/s of float32 on an EPYC (Zen 4), eight 5.4: their state no longer fits the registers. The
+ * chains decoded 6.1 GB/s of float32 on an EPYC (Zen 4), eight 5.4, as their state no longer fits the registers. The
  * streams are consecutive quarters of the symbols; bits fill bytes from the highest.
  */
 #ifndef SPLITD_STREAMS_H
@@ -91,16 +91,6 @@ SPLITD_INLINE void refill(bit_reader *r) {
     r->bits = (load_bits(r->p) | SENTINEL) << (taken & 7);
 }
 
-SPLITD_INLINE void read_codes(bit_reader *r, const uint16_t *restrict table, uint8_t *restrict out) {
-    uint64_t bits = r->bits;
-    for (unsigned j = 0; j < CODES_PER_REFILL; j++) {
-        unsigned entry = table[bits >> (64 - MAX_CODE_BITS)];
-        bits <<= entry & 63u;
-        out[j] = (uint8_t)(entry >> 8);
-    }
-    r->bits = bits;
-}
-
 /* The rest of one stream, byte by byte, with zeros for what lies past its end; 1 if it ends where it should. */
 SPLITD_INLINE int finish_stream(const uint8_t *start, const uint8_t *end, size_t position, const uint16_t *table,
                                 uint8_t *out, size_t n) {
@@ -116,37 +106,59 @@ SPLITD_INLINE int finish_stream(const uint8_t *start, const uint8_t *end, size_t
     return (position + 7) / 8 == size;
 }
 
+/* Where the streams begin that fill in..in+size, and where the last one ends. */
+SPLITD_INLINE int find_streams(const uint8_t *in, size_t size, const uint8_t **starts) {
+    if (size < SIZES_BYTES) return SPLITD_LENGTH;
+    starts[0] = in + SIZES_BYTES;
+    starts[STREAMS] = in + size;
+    for (unsigned k = 0; k + 1 < STREAMS; k++) {
+        size_t bytes = load_u16(in + 2 * k);
+        if (bytes > (size_t)(starts[STREAMS] - starts[k])) return SPLITD_LENGTH;
+        starts[k + 1] = starts[k] + bytes;
+    }
+    return SPLITD_OK;
+}
+
+SPLITD_INLINE const uint8_t *farthest(const bit_reader *readers) {
+    const uint8_t *p = readers[0].p;
+#pragma GCC unroll 4
+    for (unsigned k = 1; k < STREAMS; k++) p = readers[k].p > p ? readers[k].p : p;
+    return p;
+}
+
+/* As many symbols of every stream, `each` apart in `out`, as all of them have and as can be loaded below `limit`; how
+ * many. Symbol by symbol over the streams, not stream by stream: the next thing to do never waits for the last one. */
+SPLITD_INLINE size_t read_together(bit_reader *readers, const uint8_t *limit, const uint16_t *restrict table,
+                                   uint8_t *restrict out, size_t each, size_t shared) {
+    size_t done = 0;
+    /* A refill moves up to 7 bytes on, and loads 8. */
+    for (; done + CODES_PER_REFILL <= shared && limit - farthest(readers) >= 16; done += CODES_PER_REFILL) {
+#pragma GCC unroll 5
+        for (unsigned j = 0; j < CODES_PER_REFILL; j++)
+#pragma GCC unroll 4
+            for (unsigned k = 0; k < STREAMS; k++) {
+                unsigned entry = table[readers[k].bits >> (64 - MAX_CODE_BITS)];
+                readers[k].bits <<= entry & 63u;
+                out[k * each + done + j] = (uint8_t)(entry >> 8);
+            }
+#pragma GCC unroll 4
+        for (unsigned k = 0; k < STREAMS; k++) refill(&readers[k]);
+    }
+    return done;
+}
+
 /* Reads n symbols of streams that fill in..in+size exactly. Loads stay below `limit`, which is at or past their end. */
 SPLITD_CLONES SPLITD_FN int read_streams(const uint8_t *in, size_t size, const uint8_t *limit,
                                          const uint16_t *restrict table, uint8_t *restrict out, size_t n) {
     const uint8_t *starts[STREAMS + 1];
     bit_reader readers[STREAMS];
-    if (size < SIZES_BYTES) return SPLITD_LENGTH;
-    starts[0] = in + SIZES_BYTES;
-    for (unsigned k = 0; k + 1 < STREAMS; k++) {
-        size_t bytes = load_u16(in + 2 * k);
-        if (bytes > (size_t)(in + size - starts[k])) return SPLITD_LENGTH;
-        starts[k + 1] = starts[k] + bytes;
-    }
-    starts[STREAMS] = in + size;
-    /* The last stream has the fewest symbols; the fast loop runs while all have five and eight bytes to load. */
-    size_t done = 0, each = stream_start(n, 1), shared = n - stream_start(n, STREAMS - 1);
-    if (limit - starts[STREAMS - 1] >= 8) {
-        for (unsigned k = 0; k < STREAMS; k++) readers[k] = (bit_reader){load_bits(starts[k]) | SENTINEL, starts[k]};
-        for (; done + CODES_PER_REFILL <= shared; done += CODES_PER_REFILL) {
-            const uint8_t *farthest = readers[0].p;
-#pragma GCC unroll 4
-            for (unsigned k = 1; k < STREAMS; k++) farthest = readers[k].p > farthest ? readers[k].p : farthest;
-            if (limit - farthest < 16) break; /* a refill moves up to 8 bytes on, and loads 8 */
-#pragma GCC unroll 4
-            for (unsigned k = 0; k < STREAMS; k++) {
-                read_codes(&readers[k], table, out + k * each + done);
-                refill(&readers[k]);
-            }
-        }
-    } else {
-        for (unsigned k = 0; k < STREAMS; k++) readers[k] = (bit_reader){SENTINEL, starts[k]};
-    }
+    if (find_streams(in, size, starts) < 0) return SPLITD_LENGTH;
+    int loadable = limit - starts[STREAMS - 1] >= 8;
+    for (unsigned k = 0; k < STREAMS; k++)
+        readers[k] = (bit_reader){(loadable ? load_bits(starts[k]) : 0) | SENTINEL, starts[k]};
+    /* The last stream has the fewest symbols. */
+    size_t each = stream_start(n, 1), shared = n - stream_start(n, STREAMS - 1);
+    size_t done = loadable ? read_together(readers, limit, table, out, each, shared) : 0;
     for (unsigned k = 0; k < STREAMS; k++) {
         size_t first = stream_start(n, k), count = stream_start(n, k + 1) - first;
         size_t position = (size_t)(readers[k].p - starts[k]) * 8 + bits_taken(&readers[k]);
