@@ -54,6 +54,18 @@ def link_distributions(names: Iterable[str], into: Path, seen_at: Path | None = 
                 (into / top).symlink_to(site / top)
 
 
+def repack(name: str, into: Path) -> Path:
+    """Make a wheel of the installed pure-Python distribution `name` again, for a place without a network."""
+    into.mkdir(parents=True, exist_ok=True)
+    distribution = metadata.distribution(name)
+    wheel = into / f"{name}-{distribution.version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file in distribution.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                archive.write(str(distribution.locate_file(file)), str(file))
+    return wheel
+
+
 def closure(names: Iterable[str]) -> dict[str, metadata.Distribution]:
     """The installed distributions that `names` (requirements, extras included) need in this environment."""
     found: dict[str, metadata.Distribution] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.distribution import Archives, link_distributions, requirements_of
+from tests.distribution import Archives, link_distributions, repack, requirements_of
 from tests.source_tree import ROOT
 from tests.systemd.container import Container, booted
 from tests.systemd.manual import scripts, settings
@@ -41,6 +41,9 @@ def container() -> Iterator[Container]:
 def installed(container: Container, archives: Archives) -> Container:
     """The container with splitd installed as the manual says, beside a torch that was there before, as on a Jetson."""
     link_distributions(requirements_of(archives.wheel, "torch"), container.root / VENDOR_PACKAGES, SITE_PACKAGES)
+    # A new environment brings an old setuptools, which some builds of torch then want newer. There is no network.
+    repack("setuptools", container.root / "srv/index")
+    (container.root / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/index\n")
     folder = container.root / WHEEL_FOLDER
     folder.mkdir()
     shutil.copy(archives.wheel, folder)
