@@ -23,13 +23,24 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
 CUT = "blocks.2"
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    started = Pair(tmp_path)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    started = Pair(tmp_path_factory.mktemp("pair"))
     try:
         yield started.start()
     finally:
         started.stop()
+
+
+@pytest.fixture
+def pair(shared: Pair) -> Iterator[Pair]:
+    """Both daemons, ready and with their first configuration; restarted if the test before has ended one."""
+    yield shared
+    for daemon in (shared.server, shared.agent):
+        if daemon.process is None or daemon.process.poll() is not None:
+            daemon.start()
+    shared.agent.wait("ready")
+    shared.agent.control.post("unpin")
 
 
 class Load:
@@ -88,7 +99,7 @@ def test_a_frozen_server_is_not_waited_for(pair: Pair) -> None:
         pair.server.kill(signal.SIGCONT)
         load.wait_for("server", 3, within_s=30)
     assert set(load.outcomes) <= {"server", "local", "finished-locally"}, load.outcomes
-    history = pair.agent.control.get("history", count=500)["records"]
+    history = pair.agent.control.get("history", count=250)["records"]
     finished = [row for row in history if row["source"] == "finished-locally"]
     assert finished, "the batch that was under way must be finished from the kept activation"
     assert all(row["cause"] for row in finished)
@@ -114,6 +125,7 @@ def test_another_model_on_the_server_is_refused_with_both_digests(tmp_path: Path
 
 def test_sigterm_answers_what_is_in_flight_then_ends_cleanly(pair: Pair) -> None:
     assert pair.agent.process is not None
+    pair.agent.control.post("pin", cut=CUT, codec="u8")
     with Load(pair) as load:
         load.wait_for("server", 3)
         pair.agent.process.terminate()
@@ -128,6 +140,7 @@ def test_sighup_with_a_broken_file_keeps_the_old_configuration(pair: Pair) -> No
     pair.agent.path.write_text(good + "\nnonsense: 1\n")
     pair.agent.kill(signal.SIGHUP)
     eventually(lambda: "nonsense: unknown key" in pair.agent.log.read_text(), what="the complaint in the log")
+    pair.agent.path.write_text(good)
     with pair.client() as client:
         assert client.infer(IMAGES).outputs[0].shape == (2, 10)
 
@@ -143,6 +156,8 @@ def test_sighup_changes_the_planner_while_running(pair: Pair) -> None:
     full = [row for row in rows if row["split"] == "input"]
     assert full
     assert all("privacy" in row["reason"] for row in full)
+    pair.agent.path.write_text(yaml.safe_dump(pair.agent.config))
+    assert "now in force: planner" in pair.agent.control.post("reload")["message"]
 
 
 def test_a_second_agent_on_the_same_sockets_is_refused(pair: Pair) -> None:
@@ -160,13 +175,12 @@ def test_a_second_agent_on_the_same_sockets_is_refused(pair: Pair) -> None:
     assert "Traceback" not in second.stderr
 
 
-def test_a_saved_profile_is_reused_and_a_damaged_one_replaced(pair: Pair, tmp_path: Path) -> None:
-    assert pair.agent.control.get("status")["profile"] == "measured"
+def test_a_saved_profile_is_reused_and_a_damaged_one_replaced(pair: Pair) -> None:
     pair.agent.stop()
     pair.agent.start().wait("ready")
     assert pair.agent.control.get("status")["profile"] == "saved"
     pair.agent.stop()
-    for path in tmp_path.glob("profile-device-*.json"):
+    for path in pair.agent.path.parent.glob("profile-device-*.json"):
         path.write_bytes(path.read_bytes()[:100])
     pair.agent.start().wait("ready")
     assert pair.agent.control.get("status")["profile"] == "measured"

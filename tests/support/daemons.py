@@ -73,6 +73,8 @@ class Daemon:
     def kill(self, number: int = signal.SIGKILL) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.process.wait()
 
     def stop(self) -> int:
         """End with SIGTERM; return the exit status."""
