@@ -10,12 +10,12 @@ from rich.table import Table
 from splitd.calibration.study.document import means
 from splitd.calibration.study.evaluate import ModelResult
 from splitd.calibration.study.gains import CandidateSet, Gains
-from splitd.calibration.study.wording import SET_TITLES, percent
+from splitd.calibration.study.wording import SET_TITLES
 
 
 def facts_table(results: Sequence[ModelResult]) -> Table:
     """Return what the papers print of their models, to be checked against them, and the counts of bottlenecks."""
-    table = Table(title="models", box=SIMPLE_HEAD)
+    table = Table(title="models", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", no_wrap=True)
     for heading in ("image", "parameters", "GFLOPs", "blocks", "natural", "compressive"):
         table.add_column(heading, justify="right")
@@ -36,14 +36,15 @@ def facts_table(results: Sequence[ModelResult]) -> Table:
 def gains_table(results: Sequence[ModelResult], candidates: CandidateSet) -> Table:
     """Return the gains of the dynamic split in one candidate set, a row per model and their mean."""
     table = Table(
-        title=f"gain of the dynamic split over static policies: {SET_TITLES[candidates]}",
-        caption="splits: how many are optimal somewhere; win: share of states in which one is",
+        title=f"gain of the dynamic split over static policies, in %: {SET_TITLES[candidates]}",
+        caption="used: how many are the best somewhere; wins: % of states in which one is; fixed: mean over them",
         box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("model", no_wrap=True)
-    for heading in ("splits", "win", "none", "full", "best fixed", "mean fixed"):
+    for heading in ("used", "wins", "none", "full", "fixed", "best"):
         table.add_column(heading, justify="right")
-    table.add_column("the best", no_wrap=True)
+    table.add_column("the best fixed", no_wrap=True)
     for result in results:
         gains = result.sets[candidates].gains
         table.add_row(result.facts.model, f"{gains.optimal_splits:g}", *_cells(gains), gains.best_static or "-")
@@ -58,7 +59,7 @@ def _cells(gains: Gains) -> list[str]:
         gains.split_share,
         gains.gain_vs_none,
         gains.gain_vs_full,
-        gains.gain_vs_best_static,
         gains.gain_vs_mean_static,
+        gains.gain_vs_best_static,
     )
-    return [percent(share) for share in shares]
+    return ["-" if share is None else f"{100 * share:.1f}" for share in shares]

@@ -15,7 +15,7 @@ from splitd.calibration.study.model_plots import draw_model
 from splitd.calibration.study.outcome import Study
 from splitd.calibration.study.wording import PAPER_GAIN, SET_TITLES
 
-PALETTE_COLOURS = 128
+PALETTE_COLOURS = 256
 DPI = 80  # legible on a screen, and the whole report stays a few megabytes
 LOCAL_COLOUR, SPLIT_COLOUR, FULL_COLOUR = "#9aa5b1", "#1b7f79", "#e0a030"
 

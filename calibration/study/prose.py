@@ -34,11 +34,12 @@ EFFICIENCY = """
 EFFICIENCY_HERE = "Dotted lines: what one core of this machine reached on the checked models."
 
 REALITY = """
-    The share of the whole time that lies before each compressive cut: measured here on one core, one image at a time
-    (the shortest time of each segment in several rounds), and by roofline with the preset x86-core. Two of that
-    preset's figures were fitted to times of these models, so this shows that one set of figures fits them all, not that
-    a roofline foretells a machine nobody has measured. Larger batches on a CPU depart further: tensors that no longer fit
-    the caches, and memory that goes back to the system after each large tensor, make the first blocks slower.
+    The share of the whole time that lies before each compressive cut: measured here on one core, one image at a
+    time (the shortest time of each segment in several rounds), and by roofline with the preset x86-core. Two of
+    that preset's figures were fitted to times of these models, so this shows that one set of figures fits them
+    all, not that a roofline foretells a machine nobody has measured. Larger batches on a CPU depart further:
+    tensors that no longer fit the caches, and memory that goes back to the system after each large tensor, make
+    the first blocks slower.
 """
 
 METHOD = (
