@@ -20,6 +20,7 @@ SITE_PACKAGES = Path("/srv/site-packages")  # where the container sees the packa
 VENDOR_PACKAGES = f"usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/dist-packages"
 WHEEL_FOLDER = "root/wheel"
 INSTALL_DEADLINE_S = 300.0
+PIP_WITHOUT_NETWORK = "export PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/index"
 MEMBER, STRANGER = "alice", "mallory"
 
 # A small network, measured briefly: what is tested here is the service.
@@ -43,7 +44,6 @@ def installed(container: Container, archives: Archives) -> Container:
     link_distributions(requirements_of(archives.wheel, "torch"), container.root / VENDOR_PACKAGES, SITE_PACKAGES)
     # A new environment brings an old setuptools, which some builds of torch then want newer. There is no network.
     repack("setuptools", container.root / "srv/index")
-    (container.root / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/index\n")
     folder = container.root / WHEEL_FOLDER
     folder.mkdir()
     shutil.copy(archives.wheel, folder)
@@ -76,7 +76,8 @@ def follow(container: Container, blocks: list[str]) -> None:
     """Type what the manual says, where the wheel lies; a failure shows what the services said."""
     for block in blocks:
         try:
-            container.run("bash", "-c", f"cd /{WHEEL_FOLDER}\n{block}", timeout_s=INSTALL_DEADLINE_S)
+            script = f"{PIP_WITHOUT_NETWORK}\ncd /{WHEEL_FOLDER}\n{block}"
+            container.run("bash", "-c", script, timeout_s=INSTALL_DEADLINE_S)
         except AssertionError as failure:
             raise AssertionError(f"{failure}\n{container.journal('splitd-*')}") from None
 
