@@ -24,7 +24,7 @@ bench: $(VENV)/built
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only $(ARGS)
 
 fuzz: $(VENV)/built
-	$(BIN)/python tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60)
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) build dist src/splitd.egg-info native/*.so native/*.c
