@@ -25,12 +25,15 @@ SHORTEST_S = 1.5e-3
 BURST_BYTES = 160_000
 # A head of the train that is this many times as fast as the rest was a burst, not the link.
 BURST_FACTOR = 2.0
+# Chunks closer together than this share of the mean gap came in one lump.
+LUMP_GAP = 0.15
 # Rests of a train within this factor of each other run at one rate.
 ALIKE = 1.1
 # Share of the bytes that the rest must hold to speak for the link.
 REST_SHARE = 0.2
-# Chunking and TCP's own dynamics spread readings of a perfectly steady link by about this share.
-_SHARE_NOISE = 0.02
+# Lumps and TCP's own dynamics spread readings of a steady link: by about this share for a train of two lumps, and by
+# less the more there are.
+_SHARE_NOISE = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,28 +53,39 @@ def read_rate(arrivals: Sequence[Arrival], *, may_start_slowly: bool = False) ->
     """
     if len(arrivals) < 3:
         return None
-    times = np.array([arrival.t_s for arrival in arrivals])
-    after_first = np.cumsum([float(arrival.n_bytes) for arrival in arrivals])
-    after_first -= after_first[0]
-    times -= times[0]
+    times, after_first = _lump_ends(arrivals)
     if times[-1] < SHORTEST_S:
-        return _too_fast_to_time(times, after_first)
+        return _too_fast_to_time(arrivals)
     first = _steady_from(times, after_first, may_start_slowly=may_start_slowly)
     duration_s = float(times[-1] - times[first])
     if duration_s < SHORTEST_S:
-        return _too_fast_to_time(times, after_first)
+        return _too_fast_to_time(arrivals)
     rate = _slope(times[first:], after_first[first:])
-    variance = (JITTER_S / duration_s) ** 2 + _SHARE_NOISE**2
+    variance = (JITTER_S / duration_s) ** 2 + _SHARE_NOISE**2 / (len(times) - first)
     return RateReading(rate, variance, int(after_first[-1] - after_first[first]), duration_s)
 
 
-def _too_fast_to_time(times: Floats, after_first: Floats) -> RateReading | None:
+def _lump_ends(arrivals: Sequence[Arrival]) -> tuple[Floats, Floats]:
+    """Return (seconds, bytes) since the first lump, at the end of each lump of arrivals.
+
+    Segmentation offload and wake-ups deliver several chunks at one moment. All but the last of them were complete
+    earlier than their time stamps say, so only the last one counts: 64 KB lumps make a fit of six chunks 10 % wrong.
+    """
+    times = np.array([arrival.t_s for arrival in arrivals])
+    received = np.cumsum([float(arrival.n_bytes) for arrival in arrivals])
+    gaps = np.diff(times)
+    last = np.append(gaps > LUMP_GAP * (times[-1] - times[0]) / len(gaps), True)
+    times, received = times[last], received[last]
+    return times - times[0], received - received[0]
+
+
+def _too_fast_to_time(arrivals: Sequence[Arrival]) -> RateReading | None:
     """Return a careful reading of a train that no bucket could have let pass, None for one inside a burst."""
-    beyond = float(after_first[-1]) - BURST_BYTES
-    if beyond <= 0.0:
+    after_first = sum(arrival.n_bytes for arrival in arrivals[1:])
+    if after_first <= BURST_BYTES:
         return None
-    duration_s = max(float(times[-1]), JITTER_S)
-    return RateReading(float(after_first[-1]) / duration_s, 0.25, int(beyond), duration_s)
+    duration_s = max(arrivals[-1].t_s - arrivals[0].t_s, JITTER_S)
+    return RateReading(after_first / duration_s, 0.25, after_first, duration_s)
 
 
 def _steady_from(times: Floats, received: Floats, *, may_start_slowly: bool) -> int:

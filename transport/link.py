@@ -6,7 +6,8 @@ Sans-IO: numbers and the time come in as arguments, estimates go out. The sessio
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -43,7 +44,8 @@ class LinkEstimate:
 
     `samples` counts the rate readings behind the uplink; `age_s` is the age of its last one. `idle_factor` is how many
     times longer a 150 KB transfer takes after `rto_s` of silence (1.0: no difference). `method`: what predicts the
-    uplink, arrival `dispersion` or the robust `fit`, whichever was better lately.
+    uplink, arrival `dispersion` or the robust `fit`, whichever was better lately. `idle_s`: since when nothing has been
+    on the uplink, pings aside.
     """
 
     state: LinkState
@@ -54,6 +56,7 @@ class LinkEstimate:
     age_s: float | None = None
     idle_factor: float = 1.0
     method: str = "dispersion"
+    idle_s: float = inf
     up_path: PathModel | None = None
     down_path: PathModel | None = None
 
@@ -74,6 +77,7 @@ class LinkEstimator:
         self._heard_s: float | None = None
         self._down_since_s: float | None = None
         self._rates_unknown = True
+        self._up_ended_s: float | None = None
 
     def on_ping(self, now_s: float, rtt_s: float) -> None:
         """Take in the round trip of one small ping."""
@@ -86,7 +90,7 @@ class LinkEstimator:
         self._heard_s = now_s
         tracker = self._up if transfer.direction == "up" else self._down
         before = tracker.samples
-        tracker.on_transfer(now_s, transfer, self._least_rtt_s())
+        tracker.on_transfer(now_s, self._with_true_idle(transfer), self._least_rtt_s())
         if transfer.direction == "up" and tracker.samples > before:
             self._rates_unknown = False
 
@@ -120,10 +124,21 @@ class LinkEstimator:
             samples=self._up.samples,
             age_s=None if self._up.seen_s is None else now_s - self._up.seen_s,
             idle_factor=1.0 if up is None else _idle_factor(up),
+            idle_s=inf if self._up_ended_s is None else max(0.0, now_s - self._up_ended_s),
             method=self._up.method,
             up_path=up,
             down_path=down,
         )
+
+    def _with_true_idle(self, transfer: Transfer) -> Transfer:
+        """Count silence from the end of the last transfer: bytes are in the socket long before they have left."""
+        if transfer.direction == "down":
+            return transfer
+        ended_s, self._up_ended_s = self._up_ended_s, transfer.ended_s
+        if ended_s is None:
+            return transfer
+        idle_s = max(0.0, transfer.started_s - ended_s)
+        return replace(transfer, idle_before_s=min(transfer.idle_before_s, idle_s))
 
     def _state(self, now_s: float) -> LinkState:
         if self._down_since_s is not None:

@@ -14,9 +14,13 @@ LEVEL_SHIFT = 0.25
 _FIRST_DRIFT = 0.01
 _LEAST_DRIFT, _MOST_DRIFT = 1e-5, 0.5
 _DRIFT_GAIN = 0.2
+# A step counts for the drift as no more than this: it is a level shift's business.
+_MOST_STEP = 0.5
 # Below this gain an error would live on for tens of transfers.
 _LEAST_GAIN = 0.1
 _SHORTEST_GAP_S = 0.2
+# Deviations beyond which one reading counts no more: an accident, or half of a level shift.
+_WILD = 3.0
 # However old a reading is, the rate is not more uncertain than a factor of about five.
 _MOST_VARIANCE = 1.6
 
@@ -31,6 +35,7 @@ class RateFilter:
         self._level = 0.0
         self._variance = _MOST_VARIANCE
         self._drift = _FIRST_DRIFT
+        self._residual = 0.0
         self._pending: float | None = None
 
     def observe(self, now_s: float, reading: RateReading) -> None:
@@ -43,12 +48,13 @@ class RateFilter:
             self._level, self._variance = value, reading.variance
             return
         residual = value - self._level
-        self._learn_drift(residual, reading.variance, gap_s)
+        self._learn_drift(residual, gap_s)
         if self._shifts(value, residual):
             return
         variance = min(_MOST_VARIANCE, self._variance + self._drift * gap_s)
         gain = max(_LEAST_GAIN, variance / (variance + reading.variance))
-        self._level += gain * residual
+        bound = max(LEVEL_SHIFT, _WILD * sqrt(variance + reading.variance))
+        self._level += gain * max(-bound, min(bound, residual))
         self._variance = (1.0 - gain) * variance
 
     def rate(self, now_s: float) -> Quantiles | None:
@@ -63,8 +69,11 @@ class RateFilter:
         age_s = 0.0 if self.seen_s is None else max(0.0, now_s - self.seen_s)
         return min(_MOST_VARIANCE, self._variance + self._drift * age_s)
 
-    def _learn_drift(self, residual: float, noise: float, gap_s: float) -> None:
-        seen = max(0.0, residual * residual - noise - self._variance) / gap_s
+    def _learn_drift(self, residual: float, gap_s: float) -> None:
+        """Learn from the covariance of neighbouring residuals: drift makes them alike, noise makes them alternate."""
+        bounded = max(-_MOST_STEP, min(_MOST_STEP, residual))
+        seen = bounded * self._residual / gap_s
+        self._residual = bounded
         drift = self._drift + _DRIFT_GAIN * (seen - self._drift)
         self._drift = max(_LEAST_DRIFT, min(_MOST_DRIFT, drift))
 
