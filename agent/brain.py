@@ -27,10 +27,9 @@ from splitd.transport.session import Session
 
 log = logging.getLogger(__name__)
 
-# A server that takes this many times the predicted p90 is not waited for any longer: the rate has collapsed in
-# mid-transfer or the link is a black hole, and the kept activation is finished here.
-PATIENCE = 4.0
-MIN_PATIENCE_S = 1.0
+# Once the prediction's p90 has passed, the server is waited for as long as finishing here takes, no longer: whatever
+# has happened (the rate has collapsed, a black hole, a hung server), the batch then takes at most about twice that.
+MIN_PATIENCE_S = 0.1
 DEADLINE_MARGIN = 1.5  # a local finish may take this many times its calibrated time
 
 
@@ -90,7 +89,7 @@ class Brain:
         """Return until when the server is waited for: so that a local finish still meets the deadline."""
         cost, predicted = decision.chosen.cost, decision.chosen.predicted
         own_s = self.profile.tail_s(cost.cut, batch) * self._k_dev.estimate(now_s).p50
-        patience_s = max(MIN_PATIENCE_S, PATIENCE * predicted.p90) if predicted is not None else MIN_PATIENCE_S
+        patience_s = max(own_s, MIN_PATIENCE_S) + (predicted.p90 if predicted is not None else 0.0)
         return max(now_s, min(deadline_s - DEADLINE_MARGIN * own_s, now_s + patience_s))
 
     def costs(self, batch: int) -> Sequence[CandidateCost]:

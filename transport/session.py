@@ -177,7 +177,7 @@ class Session:
     def close_request(self, request_id: int) -> None:
         """Forget a request; the server is told if it is still at it."""
         with self._changed:
-            self._core.close_request(request_id)
+            self._core.close_request(request_id, self.clock())
         self._wakeup.set()
 
     # Inside

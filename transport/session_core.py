@@ -99,11 +99,17 @@ class SessionCore:
             self._probing.abandon()
         self._queue(item)
 
-    def close_request(self, request_id: int) -> None:
-        """Forget a request; the server is told if it has not ended yet."""
+    def close_request(self, request_id: int, now_s: float) -> None:
+        """Forget a request; the server is told if it has not ended yet.
+
+        One that is given up while its bytes are still under way was slower than its caller could believe: what was
+        known of the rate no longer holds.
+        """
         if request_id not in self.requests:
             return
         if self.requests.outcome(request_id) is None and self.state in WELCOMED_STATES:
+            if self.window.in_flight_bytes > 0:
+                self._estimator.on_probe_failed(now_s)
             self.window.take_back(self.outbox.take_back(request_id))
             self._send(Cancel(), request_id)
         self.requests.drop(request_id)

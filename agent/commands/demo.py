@@ -28,14 +28,30 @@ from splitd.agent.traces import load_trace
     help="The device's share of this machine's speed.",
 )
 @click.option(
+    "--jpeg",
+    "jpeg_qualities",
+    type=click.IntRange(1, 100),
+    multiple=True,
+    help="Let full offloading send JPEG of this quality too; without it the uint8 image crosses, as in the paper.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("demo-out"), show_default=True, help="For the plot."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(model: str, trace_file: Path | None, seconds: float, throttle: float, out: Path, *, as_json: bool) -> None:
+def command(
+    *,
+    model: str,
+    trace_file: Path | None,
+    seconds: float,
+    throttle: float,
+    jpeg_qualities: tuple[int, ...],
+    out: Path,
+    as_json: bool,
+) -> None:
     """Run both daemons and a shaped link on this machine, and compare dynamic splitting with three static policies."""
     console = Console(stderr=as_json)
     given = load_trace(trace_file) if trace_file else None
-    settings = DemoSettings(model, throttle)
+    settings = DemoSettings(model, throttle, jpeg_qualities)
     with Screen(console) as screen, Processes(settings) as processes:
         processes.wait_ready(screen.status)
         side = processes.agent.get("status")["model"]["image_size"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from splitd.agent.traces import Trace, steps
 
-RATES = tuple(float(rate) for rate in np.geomspace(3e4, 3e7, 61))
+RATES = tuple(float(rate) for rate in np.geomspace(1e4, 3e7, 71))
 MAX_CUT_LEVELS = 3  # besides one fast and one slow level
 
 
@@ -36,8 +36,7 @@ def look_ahead(explain: Callable[[float], dict[str, Any]], rates: tuple[float, .
 def built_in_trace(outlooks: list[Outlook], seconds: float) -> Trace:
     """Return steps over the rates at which the best split differs: down from the fastest, then up again."""
     levels = _levels(outlooks)
-    # down in large strides, then back up through what was skipped: each step is a real change
-    order = [*levels[::2], *levels[1::2][::-1]]
+    order = [*levels, *levels[-2:0:-1]]
     return steps("built-in steps", *((seconds / len(order), rate) for rate in order))
 
 

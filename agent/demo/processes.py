@@ -28,10 +28,15 @@ LOG_LINES_SHOWN = 12
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo runs: a model, the emulated device's share of speed, and the link's one-way delay in seconds."""
+    """What the demo runs.
+
+    A model, the emulated device's share of speed, the JPEG qualities that full offloading may use beside the uint8
+    image, and the link's one-way delay in seconds.
+    """
 
     model: str = "efficientnet_b0"
     throttle: float = 0.17
+    jpeg_qualities: tuple[int, ...] = ()
     delay_s: float = 0.002
 
 
@@ -109,6 +114,7 @@ class Processes:
             "model": {"name": self._settings.model},
             "device": {"threads": 1},
             "calibration": {"batch_sizes": [1], "state_dir": str(self._home)},
+            "jpeg_qualities": list(self._settings.jpeg_qualities),
             "control": {"socket": str(self._home / "server.sock")},
         }
 
@@ -119,6 +125,7 @@ class Processes:
             "device": {"threads": 1, "throttle": self._settings.throttle},
             "calibration": {"batch_sizes": [1], "state_dir": str(self._home)},
             "accuracy": {"samples": "generated"},
+            "planner": {"jpeg_qualities": list(self._settings.jpeg_qualities)},
             "intake": {"socket": str(self.infer_socket), "max_batch": 1, "max_wait_ms": 0, "deadline_ms": 20_000},
             "control": {"socket": str(self._home / "agent.sock")},
         }

@@ -64,7 +64,7 @@ def test_the_built_in_trace_visits_a_rate_of_every_best_split() -> None:
     looks = [outlook(float(n), best) for n, best in enumerate(["output"] * 3 + ["a"] * 3 + ["b"] * 3 + ["input"] * 3)]
     trace = built_in_trace(looks, 8.0)
     assert trace.duration_s == pytest.approx(8.0)
-    assert sorted(trace.rates_bytes_per_s) == [1.0, 4.0, 7.0, 10.0]
+    assert trace.rates_bytes_per_s == (10.0, 7.0, 4.0, 1.0, 4.0, 7.0)
 
 
 def test_the_best_fixed_split_is_one_that_splits() -> None:

@@ -176,7 +176,7 @@ def test_a_late_answer_to_a_closed_request_is_dropped_but_acknowledged(pair: Pai
     request_id = pair.open(activation())
     pair.device_sends()
     pair.answer(pair.complete[0], np.zeros(200_000, np.uint8))
-    pair.session.close_request(request_id)
+    pair.session.close_request(request_id, pair.now_s)
     pair.server_sends()  # the answer crosses our cancellation on the way
     pair.exchange()
     assert pair.session.counters.late_messages > 0
@@ -189,8 +189,8 @@ def test_closing_a_request_takes_back_its_queued_chunks_and_tells_the_server(pai
     first = pair.open(activation())
     pair.exchange()
     second = pair.open(activation())
-    pair.session.close_request(second)
-    pair.session.close_request(first)
+    pair.session.close_request(second, pair.now_s)
+    pair.session.close_request(first, pair.now_s)
     assert pair.session.window.in_flight_bytes == 0
     pair.exchange()
     assert [key[2] for key in pair.gone] == [first]
