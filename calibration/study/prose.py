@@ -90,5 +90,9 @@ WIDTH = {
         a float32 cut has four bytes per value, so only cuts with c_l < 1/4 send less than the image itself. The
         paper's gains are over no offloading and fixed splits, not over this.
     """,
-    "splitd": "quantised cuts compete with the raw or JPEG-compressed image on equal terms.",
+    "splitd": """
+        cuts are quantised too, but a JPEG at quality 90 has about 0.13 bytes per value of the image. An
+        entropy-coded cut of 0.9 bytes per value sends less only with c_l < 0.14, and such cuts lie late,
+        where the device has done most of the work.
+    """,
 }
