@@ -160,7 +160,8 @@ class Brain:
         budget = self._section.explore * self._batches - self._explored
         return State(
             link=self._session.link(),
-            server=ServerView(load.queue_s if load else 0.0, self._k_srv.estimate(now_s)),
+            # The queue was so long when the server said so; it has been working it off since.
+            server=ServerView(max(0.0, load.queue_s - load.age_s) if load else 0.0, self._k_srv.estimate(now_s)),
             k_dev=self._k_dev.estimate(now_s),
             batch=batch,
             deadline_s=None if self._section.deadline_ms is None else self._section.deadline_ms / 1000,

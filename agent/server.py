@@ -15,6 +15,7 @@ from splitd import __version__
 from splitd.agent import crossing
 from splitd.agent.config import ServerConfig, load_config
 from splitd.agent.control import Routes
+from splitd.agent.load import SpeedFactor
 from splitd.agent.metrics import ServerMetrics
 from splitd.agent.network import Live, Network
 from splitd.agent.phase import Phase
@@ -54,6 +55,7 @@ class ServerDaemon:
         self._endpoint: Endpoint | None = None
         self._network: Network | None = None
         self._profile: LatencyProfile | None = None
+        self._speed = SpeedFactor()
         self._answered = 0
         self._failed = 0
 
@@ -157,6 +159,9 @@ class ServerDaemon:
             raise OverloadError(f"a batch of {self._batch_of(request)}; this server takes 1 to {limits.max_batch}")
 
     def _expected_s(self, request: IncomingRequest) -> float:
+        return self._calibrated_s(request) * self._speed.estimate(time.monotonic()).p50
+
+    def _calibrated_s(self, request: IncomingRequest) -> float:
         return self._profile.tail_s(request.cut, self._batch_of(request)) if self._profile else 0.0
 
     def _work(self) -> None:
@@ -190,6 +195,7 @@ class ServerDaemon:
         timings = ServerTimings(queue_s, decoded_s - begun_s, done_s - decoded_s, self._queue.load())
         request.reply(outputs, timings)
         self._answered += 1
+        self._speed.observe(done_s, done_s - decoded_s, self._calibrated_s(request))
         self._metrics.requests.labels(network.names[request.cut], "answered").inc()
         self._metrics.compute.observe(done_s - decoded_s)
         self._metrics.queue.observe(queue_s)
