@@ -17,6 +17,7 @@ from splitd.agent.decision import CandidateCost, CandidateKey, Decision, ServerV
 from splitd.agent.inputs import Inputs
 from splitd.agent.load import SpeedFactor
 from splitd.agent.offload import Outcome
+from splitd.agent.patience import patience_s
 from splitd.agent.planner import Planner, PlannerConfig
 from splitd.calibration.profile import LatencyProfile
 from splitd.errors import ProfileError, UsageError
@@ -27,9 +28,6 @@ from splitd.transport.session import Session
 
 log = logging.getLogger(__name__)
 
-# Once the prediction's p90 has passed, the server is waited for as long as finishing here takes, no longer: whatever
-# has happened (the rate has collapsed, a black hole, a hung server), the batch then takes at most about twice that.
-MIN_PATIENCE_S = 0.1
 DEADLINE_MARGIN = 1.5  # a local finish may take this many times its calibrated time
 
 
@@ -89,8 +87,7 @@ class Brain:
         """Return until when the server is waited for: so that a local finish still meets the deadline."""
         cost, predicted = decision.chosen.cost, decision.chosen.predicted
         own_s = self.profile.tail_s(cost.cut, batch) * self._k_dev.estimate(now_s).p50
-        patience_s = max(own_s, MIN_PATIENCE_S) + (predicted.p90 if predicted is not None else 0.0)
-        return max(now_s, min(deadline_s - DEADLINE_MARGIN * own_s, now_s + patience_s))
+        return max(now_s, min(deadline_s - DEADLINE_MARGIN * own_s, now_s + patience_s(predicted, own_s)))
 
     def costs(self, batch: int) -> Sequence[CandidateCost]:
         """Return the candidates for a batch of uint8 images."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from splitd.transport.observations import Quantiles
 
-# A server that takes this many times the predicted p90 is not waited for any longer: the rate has collapsed in
-# mid-transfer or the link is a black hole.
-PATIENCE = 4.0
-MIN_PATIENCE_S = 1.0
+# What a prediction without bounds, or of almost no time, is allowed to be wrong by: a busy server's scheduling.
+MIN_PATIENCE_S = 0.3
 
 
-def patience_s(predicted: Quantiles | None) -> float:
-    """Return the seconds from the decision on after which the batch is finished locally."""
-    return MIN_PATIENCE_S if predicted is None else max(MIN_PATIENCE_S, PATIENCE * predicted.p90)
+def patience_s(predicted: Quantiles | None, own_s: float) -> float:
+    """Return the seconds from the decision on after which the batch is finished locally, which takes `own_s`.
+
+    Waiting for as long as finishing takes costs at most twice the better of the two in hindsight (the ski-rental rule).
+    """
+    return max(own_s, MIN_PATIENCE_S) + (predicted.p90 if predicted is not None else 0.0)

@@ -61,6 +61,7 @@ class Dynamic:
         self, costs: tuple[CandidateCost, ...], world: World, planner: PlannerConfig, *, explore: float, batch: int
     ) -> None:
         self._costs = costs
+        self._local_s = next(cost.head_s for cost in costs if cost.kind == "local")
         self._world = world
         self._planner = Planner(planner)
         self._explore = explore
@@ -91,7 +92,9 @@ class Dynamic:
         self._batches += 1
         self._explored += decision.explored
         self._previous = decision.chosen.cost.key
-        return decision.chosen.cost, patience_s(decision.chosen.predicted)
+        chosen = decision.chosen
+        rest_s = max(0.0, self._local_s - chosen.cost.head_s) * state.k_dev.p50
+        return chosen.cost, patience_s(chosen.predicted, rest_s)
 
     def learn(self, outcome: Outcome, *, given_up: bool) -> None:
         """Learn speeds and rate; a transfer that was given up makes the rate unknown."""
