@@ -21,6 +21,7 @@ from splitd.calibration.digest import model_digest
 from splitd.calibration.graph import find_cuts
 from splitd.calibration.models import LoadedModel, ModelSpec, load_model
 from splitd.calibration.partition import Partition
+from splitd.calibration.sources import open_source
 from splitd.calibration.weights import randomise
 from splitd.errors import ModelError
 
@@ -53,6 +54,12 @@ class OneSample(nn.Module):
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     return load_model(ModelSpec(TIMM_NAME))
+
+
+@pytest.fixture(scope="module")
+def other() -> LoadedModel:
+    """The same network with other weights."""
+    return load_model(ModelSpec(TIMM_NAME, "random:8"))
 
 
 @pytest.fixture
@@ -89,8 +96,10 @@ def test_a_timm_model_brings_its_own_preprocessing(loaded: LoadedModel) -> None:
 
 
 def test_the_evaluation_size_is_the_default_and_image_size_overrides_it() -> None:
-    assert load_model(ModelSpec("resnet10t")).preprocessing.size == (3, 224, 224)
-    assert load_model(ModelSpec("resnet10t", image_size=96)).graph.image_shape == (3, 96, 96)
+    own = open_source("resnet10t", image_size=None, pretrained=False, seed=0)
+    assert own.module.pretrained_cfg["input_size"] == (3, 176, 176)
+    assert own.preprocessing.size == (3, 224, 224)
+    assert load_model(ModelSpec("test_resnet", image_size=96)).graph.image_shape == (3, 96, 96)
 
 
 def test_a_fixed_size_transformer_is_built_for_the_wanted_size() -> None:
@@ -105,11 +114,11 @@ def test_the_digest_is_the_same_in_another_process(loaded: LoadedModel) -> None:
     assert len(bytes.fromhex(loaded.digest)) == 16
 
 
-def test_the_digest_covers_weights_preprocessing_and_size(loaded: LoadedModel) -> None:
+def test_the_digest_covers_weights_preprocessing_and_size(loaded: LoadedModel, other: LoadedModel) -> None:
     other_mean = replace(loaded.preprocessing, mean=(0.1, 0.2, 0.3))
     digests = {
         loaded.digest,
-        load_model(ModelSpec(TIMM_NAME, "random:1")).digest,
+        other.digest,
         load_model(ModelSpec(TIMM_NAME, image_size=96)).digest,
         model_digest(loaded.graph, other_mean),
     }
@@ -117,11 +126,12 @@ def test_the_digest_covers_weights_preprocessing_and_size(loaded: LoadedModel) -
     assert model_digest(loaded.graph, loaded.preprocessing) == loaded.digest
 
 
-def test_one_flipped_bit_of_one_weight_changes_the_digest() -> None:
-    model = load_model(ModelSpec(TIMM_NAME))
-    weight = next(model.module.parameters())
-    weight.view(torch.int32).flatten()[-1] ^= 1
-    assert model_digest(model.graph, model.preprocessing) != model.digest
+def test_one_flipped_bit_of_one_weight_changes_the_digest(loaded: LoadedModel) -> None:
+    bits = next(loaded.module.parameters()).view(torch.int32).flatten()
+    bits[-1] ^= 1
+    assert model_digest(loaded.graph, loaded.preprocessing) != loaded.digest
+    bits[-1] ^= 1
+    assert model_digest(loaded.graph, loaded.preprocessing) == loaded.digest
 
 
 def test_random_weights_are_defined_exactly_on_every_machine() -> None:
@@ -135,13 +145,12 @@ def test_loading_leaves_the_processes_random_state_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    load_model(ModelSpec(TIMM_NAME))
+    load_model(ModelSpec("test_resnet"))
     assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "plain", "wrapped"])
-def test_weights_come_from_a_file(kind: str, tmp_path: Path) -> None:
-    other = load_model(ModelSpec(TIMM_NAME, "random:8"))
+def test_weights_come_from_a_file(kind: str, other: LoadedModel, tmp_path: Path) -> None:
     state = other.module.state_dict()
     path = tmp_path / ("weights.safetensors" if kind == "safetensors" else "weights.pth")
     if kind == "safetensors":
