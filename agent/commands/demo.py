@@ -8,12 +8,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from splitd.agent.config import DEFAULT_CODECS
 from splitd.agent.demo.plot import save_plot
 from splitd.agent.demo.processes import DemoSettings, Processes
 from splitd.agent.demo.runner import Runner
 from splitd.agent.demo.screen import Screen, summary_table
 from splitd.agent.demo.summary import BatchRow, Summary
 from splitd.agent.traces import load_trace
+from splitd.native.spec import parse_codec
 
 
 @click.command("demo")
@@ -26,6 +28,9 @@ from splitd.agent.traces import load_trace
     default=0.17,
     show_default=True,
     help="The device's share of this machine's speed.",
+)
+@click.option(
+    "--codec", "codecs", multiple=True, default=DEFAULT_CODECS, help="For the cuts; may be repeated.  [default: all]"
 )
 @click.option(
     "--jpeg",
@@ -44,6 +49,7 @@ def command(
     trace_file: Path | None,
     seconds: float,
     throttle: float,
+    codecs: tuple[str, ...],
     jpeg_qualities: tuple[int, ...],
     out: Path,
     as_json: bool,
@@ -51,7 +57,7 @@ def command(
     """Run both daemons and a shaped link on this machine, and compare dynamic splitting with three static policies."""
     console = Console(stderr=as_json)
     given = load_trace(trace_file) if trace_file else None
-    settings = DemoSettings(model, throttle, jpeg_qualities)
+    settings = DemoSettings(model, throttle, jpeg_qualities, tuple(parse_codec(label).label for label in codecs))
     with Screen(console) as screen, Processes(settings) as processes:
         processes.wait_ready(screen.status)
         side = processes.agent.get("status")["model"]["image_size"]

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from splitd.agent.config import DEFAULT_CODECS
 from splitd.agent.control_client import ControlClient
 from splitd.agent.traces import Trace
 from splitd.errors import DaemonUnreachableError, DeadlineError, LinkError
@@ -31,12 +32,13 @@ class DemoSettings:
     """What the demo runs.
 
     A model, the emulated device's share of speed, the JPEG qualities that full offloading may use beside the uint8
-    image, and the link's one-way delay in seconds.
+    image, the codecs for the tensors at the cuts, and the link's one-way delay in seconds.
     """
 
     model: str = "efficientnet_b0"
     throttle: float = 0.17
     jpeg_qualities: tuple[int, ...] = ()
+    codecs: tuple[str, ...] = DEFAULT_CODECS
     delay_s: float = 0.002
 
 
@@ -114,6 +116,7 @@ class Processes:
             "model": {"name": self._settings.model},
             "device": {"threads": 1},
             "calibration": {"batch_sizes": [1], "state_dir": str(self._home)},
+            "codecs": list(self._settings.codecs),
             "jpeg_qualities": list(self._settings.jpeg_qualities),
             "control": {"socket": str(self._home / "server.sock")},
         }
@@ -125,7 +128,10 @@ class Processes:
             "device": {"threads": 1, "throttle": self._settings.throttle},
             "calibration": {"batch_sizes": [1], "state_dir": str(self._home)},
             "accuracy": {"samples": "generated"},
-            "planner": {"jpeg_qualities": list(self._settings.jpeg_qualities)},
+            "planner": {
+                "codecs": list(self._settings.codecs),
+                "jpeg_qualities": list(self._settings.jpeg_qualities),
+            },
             "intake": {"socket": str(self.infer_socket), "max_batch": 1, "max_wait_ms": 0, "deadline_ms": 20_000},
             "control": {"socket": str(self._home / "agent.sock")},
         }
