@@ -153,7 +153,10 @@ class LinkEstimator:
     def _rtt(self) -> Quantiles | None:
         if not self._rtts:
             return None
-        low, middle, high = np.quantile(np.array([rtt_s for _, rtt_s in self._rtts]), (0.1, 0.5, 0.9))
+        # Never interpolated upwards: the first ping of a connection may take hundreds of milliseconds, and between two
+        # samples it would be half of the median.
+        samples = np.array([rtt_s for _, rtt_s in self._rtts])
+        low, middle, high = np.quantile(samples, (0.1, 0.5, 0.9), method="lower")
         return Quantiles(float(low), float(middle), float(high))
 
 

@@ -20,8 +20,8 @@ _SMALLEST_BYTES, _LARGEST_BYTES = 6_000, 1_000_000
 _MESSAGES = 8
 # While nothing is known of a link, it is allowed this rate's share: some cellular links are no faster.
 _UNKNOWN_RATE = 50_000.0
-# Once, at the start, probes may grow until they reach past any bucket: 6 + 24 + 96 + 320 KB.
-_FIRST_BUDGET_BYTES = 450_000
+# Once, at the start, probes may grow until they reach past any bucket: 6 + 25 + 103 + 320 KB, and one more.
+_FIRST_BUDGET_BYTES = 800_000
 # With no rate known no batch is offloaded, so there is less to disturb and more to gain.
 _QUIET_UNKNOWN_S = 0.05
 _SURPRISE = log(1.25)

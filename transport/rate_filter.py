@@ -26,36 +26,36 @@ _MOST_VARIANCE = 1.6
 
 
 class RateFilter:
-    """Turns readings into a rate with bounds; `shifted` tells whether the last reading completed a level shift."""
+    """Turns readings into a rate with bounds."""
 
     def __init__(self) -> None:
         self.samples = 0
         self.seen_s: float | None = None
-        self.shifted = False
         self._level = 0.0
         self._variance = _MOST_VARIANCE
         self._drift = _FIRST_DRIFT
         self._residual = 0.0
         self._pending: float | None = None
 
-    def observe(self, now_s: float, reading: RateReading) -> None:
-        """Take in one reading."""
+    def observe(self, now_s: float, reading: RateReading) -> bool:
+        """Take in one reading; return whether it completed a level shift."""
         value = log(reading.rate_bytes_per_s)
         gap_s = 0.0 if self.seen_s is None else max(_SHORTEST_GAP_S, now_s - self.seen_s)
-        first, self.seen_s, self.shifted = self.samples == 0, now_s, False
+        first, self.seen_s = self.samples == 0, now_s
         self.samples += 1
         if first:
             self._level, self._variance = value, reading.variance
-            return
+            return False
         residual = value - self._level
         self._learn_drift(residual, gap_s)
         if self._shifts(value, residual):
-            return
+            return True
         variance = min(_MOST_VARIANCE, self._variance + self._drift * gap_s)
         gain = max(_LEAST_GAIN, variance / (variance + reading.variance))
         bound = max(LEVEL_SHIFT, _WILD * sqrt(variance + reading.variance))
         self._level += gain * max(-bound, min(bound, residual))
         self._variance = (1.0 - gain) * variance
+        return False
 
     def rate(self, now_s: float) -> Quantiles | None:
         """Return the rate at `now_s` in bytes/s; None before the first reading."""
@@ -86,5 +86,4 @@ class RateFilter:
         self._level = value
         self._variance = max(self._variance, LEVEL_SHIFT**2 / 4.0)
         self._pending = None
-        self.shifted = True
         return True

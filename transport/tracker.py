@@ -21,7 +21,7 @@ from splitd.transport.theilsen import TheilSen
 
 _SIGMAS_TO_P90 = 1.2816
 _WINDOW = 9
-_RESIDUALS = 24
+_RESIDUALS = 12
 # Before enough has been measured, predictions are taken to be off by a fifth.
 _PRIOR_RESIDUALS = (-0.2, 0.0, 0.2)
 # Weight of the newest error when the two ways of predicting are compared.
@@ -29,7 +29,7 @@ _ERROR_GAIN = 0.3
 # The fit must be clearly better to be used, and the dispersion wrong by more than this: near a tie the dispersion
 # reacts faster, and it alone tells a rate from a credit.
 _FIT_ADVANTAGE = 0.8
-_GOOD_ENOUGH = 0.03
+_GOOD_ENOUGH = 0.01
 _RATE_ERROR = 0.25
 # Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones.
 _TELLING_S = 2e-3
@@ -73,14 +73,14 @@ class PathTracker:
         if timed:
             self._judge(now_s, transfer, rtt_s)
         reading = read_rate(transfer.arrivals, may_start_slowly=transfer.idle_before_s > self._rto_s)
-        if reading is not None:
-            self._filter.observe(now_s, reading)
-            if self._filter.shifted:
-                self._line.clear(keep=1)
-                self._residuals.clear()
+        shifted = reading is not None and self._filter.observe(now_s, reading)
+        if shifted:
+            self._line.clear(keep=1)
+            self._residuals.clear()
         if timed:
             self._line.add(transfer.n_bytes, transfer.elapsed_s)
-            self._learn_offset(now_s, transfer, rtt_s)
+            if not shifted:
+                self._learn_offset(now_s, transfer, rtt_s)
 
     def model(self, now_s: float, rtt_s: float) -> PathModel | None:
         """Return the path as known at `now_s`; None before the first reading."""
@@ -126,7 +126,7 @@ class PathTracker:
     def _learn_offset(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
         """Explain what the transfer took beyond round trip and D/r, or less than that."""
         rate = self._filter.rate(now_s)
-        if rate is None or self._filter.shifted:
+        if rate is None:
             return
         offset_s = transfer.elapsed_s - rtt_s - transfer.n_bytes / rate.p50
         self._learn_credit(max(0.0, -offset_s * rate.p50), rate.p50, transfer)

@@ -125,14 +125,9 @@ def both_ends(server: list[str], device: list[str], address: str) -> Iterator[Dr
     with contextlib.ExitStack() as stack:
         started = []
         for prefix, role in ((server, "server"), (device, "device")):
-            process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "tests.lab.link_ends", role, address],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=root,
-            )
-            stack.callback(process.wait)
+            argv = [*prefix, sys.executable, "-m", "tests.lab.link_ends", role, address]
+            ends = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+            process = stack.enter_context(ends)
             stack.callback(process.kill)
             assert process.stdout is not None
             assert process.stdout.readline().strip() == "ready", f"the {role} did not start"
