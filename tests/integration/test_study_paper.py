@@ -13,6 +13,7 @@ from splitd.calibration.study.pool import study_roofline
 from splitd.calibration.study.reality import CHECK_PRESET, TOLERANCE, check_shares
 from splitd.calibration.study.settings import Processors, StudySettings
 from splitd.calibration.study.subjects import PAPER_MODELS
+from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes, meta_model
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,12 @@ def test_counts_and_sizes(results: dict[str, ModelResult]) -> None:
         for model, result in results.items()
     }
     assert found == EXPECTED
+
+
+@pytest.mark.parametrize("model", EXPECTED)
+def test_the_cuts_are_the_blocks_of_the_model(results: dict[str, ModelResult], model: str) -> None:
+    size = EXPECTED[model][0]
+    assert_cuts_are_blocks(results[model].facts.cuts, block_shapes(meta_model(model), size), size)
 
 
 @pytest.mark.parametrize("model", RATIOS)

@@ -1,13 +1,14 @@
-"""The cuts of a graph: the paper's counts exactly, and every EfficientNet's blocks as its own modules report them.
+"""The cuts of a graph: every EfficientNet's blocks as its own modules report them, and other architectures' blocks.
 
-Everything runs on the meta device, which knows shapes only. `SPLITD_ALL_MODELS=1` covers timm's whole EfficientNet
-registry (76 models, minutes); the default is the paper's fourteen and one of each further kind.
+Everything runs on the meta device, which knows shapes only. The paper's fourteen models, with the counts of
+docs/method.md, are in tests/integration/test_study_paper.py, where a study has exported them anyway. By default this
+file takes one model of each further kind; `SPLITD_ALL_MODELS=1` covers timm's whole EfficientNet registry (minutes).
 """
 
 from __future__ import annotations
 
-import math
 import os
+from functools import cache
 
 import pytest
 import timm
@@ -15,29 +16,15 @@ import torch
 from torch import nn
 
 from splitd.calibration.blocks import assign_blocks
-from splitd.calibration.graph import Graph, export_graph, find_cuts
+from splitd.calibration.graph import Cut, Graph, export_graph, find_cuts
 from splitd.errors import ModelError
+from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes, meta_model
 
-# model, image size, blocks, natural, compressive c_l: the reference counts of docs/method.md.
-PAPER_COUNTS = [
-    ("efficientnet_b0", 224, 16, 15, (0.5, 0.208, 0.104, 0.0625)),
-    ("efficientnet_b4", 380, 32, 30, (0.667, 0.298, 0.149, 0.090)),
-    ("tf_efficientnetv2_s", 384, 40, 34, (0.333, 0.167, 0.083)),
-    ("tf_efficientnetv2_l", 480, 79, 68, (0.5, 0.25, 0.125)),
-]
-# The other ten of the paper's fourteen, then further kinds: padding by hand, EdgeTPU, Lite, mixture of experts, group
-# norm, pruned channels, blurred pooling, squeeze variants of V2.
+# Both generations, then further kinds: padding by hand, EdgeTPU, Lite, group norm, blurred pooling, pruned channels,
+# squeeze variants of V2.
 EFFICIENTNETS = {
-    "efficientnet_b1": 240,
-    "efficientnet_b2": 260,
-    "efficientnet_b3": 300,
-    "efficientnet_b5": 456,
-    "efficientnet_b6": 528,
+    "efficientnet_b0": 224,
     "tf_efficientnetv2_b0": 224,
-    "tf_efficientnetv2_b1": 240,
-    "tf_efficientnetv2_b2": 260,
-    "tf_efficientnetv2_b3": 300,
-    "tf_efficientnetv2_m": 480,
     "tf_efficientnet_b0": 224,
     "tf_efficientnet_es": 224,
     "tf_efficientnet_lite0": 224,
@@ -63,57 +50,26 @@ OTHERS = [
 ]
 
 
-def meta_model(name: str) -> nn.Module:
-    with torch.device("meta"):
-        return timm.create_model(name).eval().requires_grad_(False)
+@cache
+def block_cuts(name: str, size: int) -> tuple[Cut, ...]:
+    return find_cuts(export_graph(meta_model(name), (3, size, size)), "block")
 
 
-def block_shapes(module: nn.Module, size: int) -> dict[str, tuple[int, ...]]:
-    """What `model.blocks[i][j]` return, per sample, as the modules themselves report it."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str, output: torch.Tensor) -> None:
-        shapes[name] = tuple(output.shape[1:])
-
-    handles = [
-        block.register_forward_hook(lambda _m, _i, output, name=f"blocks.{i}.{j}": note(name, output))
-        for i, stage in enumerate(module.blocks)
-        for j, block in enumerate(stage)
-    ]
-    with torch.inference_mode():
-        module(torch.zeros(1, 3, size, size, device="meta"))
-    for handle in handles:
-        handle.remove()
-    return shapes
-
-
-@pytest.mark.parametrize(("name", "size", "blocks", "natural", "ratios"), PAPER_COUNTS)
-def test_the_papers_counts(name: str, size: int, blocks: int, natural: int, ratios: tuple[float, ...]) -> None:
-    cuts = find_cuts(export_graph(meta_model(name), (3, size, size)), "block")
-    assert len(cuts) == blocks
-    assert sum(cut.natural for cut in cuts) == natural
-    assert [cut.ratio for cut in cuts if cut.compressive] == pytest.approx(ratios, abs=0.0006)
+def test_the_counts_of_a_small_model() -> None:
+    """Those of docs/method.md."""
+    cuts = block_cuts("efficientnet_b0", 224)
+    assert (len(cuts), sum(cut.natural for cut in cuts)) == (16, 15)
+    assert [cut.ratio for cut in cuts if cut.compressive] == pytest.approx([0.5, 0.208, 0.104, 0.0625], abs=0.0006)
 
 
 @pytest.mark.parametrize(("name", "size"), EFFICIENTNETS.items())
 def test_the_blocks_of_an_efficientnet_are_its_blocks(name: str, size: int) -> None:
-    module = meta_model(name)
-    expected = block_shapes(module, size)
-    cuts = find_cuts(export_graph(module, (3, size, size)), "block")
-    assert {cut.name: cut.shapes for cut in cuts} == {block: (shape,) for block, shape in expected.items()}
-    assert [cut.name for cut in cuts] == list(expected)
-    lowest = 3 * size * size
-    for cut, shape in zip(cuts, expected.values(), strict=True):
-        elements = math.prod(shape)
-        assert (cut.elements, cut.bytes_f32, cut.ratio) == (elements, 4 * elements, elements / (3 * size * size))
-        assert cut.natural == (elements < 3 * size * size)
-        assert cut.compressive == (elements < lowest)
-        lowest = min(lowest, elements)
+    assert_cuts_are_blocks(block_cuts(name, size), block_shapes(meta_model(name), size), size)
 
 
 @pytest.mark.parametrize(("name", "size", "blocks", "names"), OTHERS)
 def test_the_blocks_of_other_architectures(name: str, size: int, blocks: int, names: tuple[str, ...]) -> None:
-    cuts = find_cuts(export_graph(meta_model(name), (3, size, size)), "block")
+    cuts = block_cuts(name, size)
     assert len(cuts) == blocks
     assert set(names) <= {cut.name for cut in cuts}
     assert all(cut.module == cut.name for cut in cuts)
