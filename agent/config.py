@@ -177,7 +177,7 @@ class ServerConfig(Section):
     model: ModelConfig = ModelConfig()
     device: DeviceConfig = DeviceConfig()
     calibration: CalibrationConfig = CalibrationConfig()
-    planner_cuts: Literal["natural", "compressive", "all"] = Field("natural", description="as the agent's planner.cuts")
+    cuts: Literal["natural", "compressive", "all"] = Field("natural", description="as the agent's planner.cuts")
     codecs: tuple[CodecLabel, ...] = Field(DEFAULT_CODECS, min_length=1)
     jpeg_qualities: tuple[Quality, ...] = Field((90,), description="JPEG qualities that devices may send")
     limits: LimitsConfig = LimitsConfig()

@@ -23,10 +23,10 @@ from splitd.agent.phase import Phase
 from splitd.agent.pipeline import Pipeline
 from splitd.agent.profiles import accuracy_settings, calibration_settings
 from splitd.agent.reload import reloaded
-from splitd.agent.views import hash_names
 from splitd.calibration.guard import obtain_guard
 from splitd.calibration.obtain import Obtained, obtain_profile
 from splitd.errors import ConfigError, OverloadError, UsageError
+from splitd.transport.handshake import names_hash
 from splitd.transport.keys import ClientKeys, load_pair
 from splitd.transport.limits import SessionLimits
 from splitd.transport.messages import Hello
@@ -154,7 +154,7 @@ class AgentDaemon:
 
     def _open_session(self, network: Network) -> Session:
         config = self._config
-        hello = Hello(network.model.digest, hash_names(network.names), __version__, socket.gethostname())
+        hello = Hello(network.model.digest, names_hash(network.names), __version__, socket.gethostname())
         limits = SessionLimits(
             window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s
         )

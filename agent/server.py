@@ -21,12 +21,13 @@ from splitd.agent.network import Live, Network
 from splitd.agent.phase import Phase
 from splitd.agent.profiles import calibration_settings
 from splitd.agent.reload import reloaded
-from splitd.agent.views import device_view, hash_names, model_view
+from splitd.agent.views import device_view, model_view
 from splitd.agent.workqueue import Work, WorkQueue
 from splitd.calibration.obtain import obtain_profile
 from splitd.calibration.profile import LatencyProfile
 from splitd.errors import DeadlineError, LinkError, OverloadError, SplitdError, WireError
 from splitd.transport.endpoint import Endpoint
+from splitd.transport.handshake import names_hash
 from splitd.transport.incoming import IncomingRequest
 from splitd.transport.keys import AllowList, load_pair
 from splitd.transport.limits import EndpointLimits
@@ -63,7 +64,7 @@ class ServerDaemon:
         """Load, calibrate, listen."""
         config = self._config
         self._phase.set("starting", f"loading {config.model.name}")
-        self._network = network = Network(config.model, config.device, config.planner_cuts)
+        self._network = network = Network(config.model, config.device, config.cuts)
         self._phase.check()
         network.verify()
         obtained = obtain_profile(
@@ -128,7 +129,7 @@ class ServerDaemon:
             config.bind,
             self._welcome,
             model_digest=network.model.digest,
-            cut_names_hash=hash_names(network.names),
+            cut_names_hash=names_hash(network.names),
             keys=keys,
             allow=self._allow,
             limits=limits,

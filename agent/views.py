@@ -1,11 +1,8 @@
-"""Parts of the status documents that both daemons share, and the names that both ends must agree on."""
+"""Parts of the status documents that both daemons share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import xxhash
 
 from splitd.agent.config import DeviceConfig, ModelConfig
 from splitd.agent.network import Network
@@ -28,8 +25,3 @@ def device_view(config: DeviceConfig, network: Network | None) -> dict[str, Any]
         "threads": network.threads if network else config.threads,
         "throttle": config.throttle if config.throttle and config.throttle < 1 else None,
     }
-
-
-def hash_names(names: Sequence[str]) -> str:
-    """Return the 32 hex digits by which both ends compare how they cut the model."""
-    return xxhash.xxh3_128_hexdigest("\0".join(names).encode())

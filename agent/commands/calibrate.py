@@ -65,7 +65,7 @@ def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtain
 
 
 def _cuts(config: AgentConfig | ServerConfig) -> str:
-    return config.planner.cuts if isinstance(config, AgentConfig) else config.planner_cuts
+    return config.planner.cuts if isinstance(config, AgentConfig) else config.cuts
 
 
 def _progress() -> Progress:

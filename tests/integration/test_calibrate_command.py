@@ -39,7 +39,7 @@ bind: "tcp://127.0.0.1:7571"
 model: {{name: "tiny_model:tiny", image_size: 32}}
 device: {{threads: 1}}
 calibration: {{batch_sizes: [1, 2], repeats: 3, state_dir: {state}}}
-planner_cuts: all
+cuts: all
 codecs: [f32, u8]
 """
 
