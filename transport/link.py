@@ -80,14 +80,16 @@ class LinkEstimator:
         self._up_ended_s: float | None = None
 
     def on_ping(self, now_s: float, rtt_s: float) -> None:
-        """Take in the round trip of one small ping."""
+        """Take in the round trip of one small ping; what waited behind a transfer's bytes is no round trip."""
         self._heard_s = now_s
-        if rtt_s >= 0.0:
+        waited = self._up_ended_s is not None and now_s - rtt_s < self._up_ended_s
+        if rtt_s >= 0.0 and not (waited and self._rtts):
             self._rtts.append((now_s, rtt_s))
 
     def on_transfer(self, now_s: float, transfer: Transfer) -> None:
         """Take in one finished train of chunks."""
         self._heard_s = now_s
+        self._forget_pings_behind(transfer)
         tracker = self._up if transfer.direction == "up" else self._down
         before = tracker.samples
         tracker.on_transfer(now_s, self._with_true_idle(transfer), self._least_rtt_s())
@@ -129,6 +131,16 @@ class LinkEstimator:
             up_path=up,
             down_path=down,
         )
+
+    def _forget_pings_behind(self, transfer: Transfer) -> None:
+        """Drop the round trips of pings that waited behind this transfer's bytes: they measured the queue."""
+        apart = [
+            (at_s, rtt_s)
+            for at_s, rtt_s in self._rtts
+            if at_s <= transfer.started_s or at_s - rtt_s >= transfer.ended_s
+        ]
+        # A link that is never free still has a round trip: the least of what was seen.
+        self._rtts = deque(apart or [min(self._rtts, key=lambda ping: ping[1])] if self._rtts else (), _RTT_SAMPLES)
 
     def _with_true_idle(self, transfer: Transfer) -> Transfer:
         """Count silence from the end of the last transfer: bytes are in the socket long before they have left."""
