@@ -13,7 +13,8 @@ from splitd.calibration.study.pool import study_roofline
 from splitd.calibration.study.reality import CHECK_PRESET, TOLERANCE, check_shares
 from splitd.calibration.study.settings import Processors, StudySettings
 from splitd.calibration.study.subjects import PAPER_MODELS
-from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes, meta_model
+from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes
+from tests.support.meta_models import meta_model
 
 pytestmark = pytest.mark.slow
 

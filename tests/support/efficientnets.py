@@ -1,14 +1,10 @@
-"""The blocks of timm's EfficientNets as their own modules report them, for comparison with the cuts of their graphs.
-
-Everything runs on the meta device, which knows shapes only.
-"""
+"""The blocks of timm's EfficientNets as their own modules report them, for comparison with the cuts of their graphs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-import timm
 import torch
 from torch import nn
 
@@ -17,13 +13,11 @@ from splitd.calibration.graph import Cut
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def meta_model(name: str) -> nn.Module:
-    with torch.device("meta"):
-        return timm.create_model(name).eval().requires_grad_(False)
-
-
 def block_shapes(module: nn.Module, size: int) -> Shapes:
-    """What `model.blocks[i][j]` return for square images of `size` pixels, per sample, in execution order."""
+    """What `module.blocks[i][j]` return for square images of `size` pixels, per sample, in execution order.
+
+    The module is on the meta device.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str, output: torch.Tensor) -> None:

@@ -8,7 +8,6 @@ file takes one model of each further kind; `SPLITD_ALL_MODELS=1` covers timm's w
 from __future__ import annotations
 
 import os
-from functools import cache
 
 import pytest
 import timm
@@ -16,9 +15,10 @@ import torch
 from torch import nn
 
 from splitd.calibration.blocks import assign_blocks
-from splitd.calibration.graph import Cut, Graph, export_graph, find_cuts
+from splitd.calibration.graph import Graph, export_graph, find_cuts
 from splitd.errors import ModelError
-from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes, meta_model
+from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes
+from tests.support.meta_models import meta_graph, meta_model
 
 # Both generations, then further kinds: padding by hand, EdgeTPU, Lite, group norm, blurred pooling, pruned channels,
 # squeeze variants of V2.
@@ -50,26 +50,22 @@ OTHERS = [
 ]
 
 
-@cache
-def block_cuts(name: str, size: int) -> tuple[Cut, ...]:
-    return find_cuts(export_graph(meta_model(name), (3, size, size)), "block")
-
-
 def test_the_counts_of_a_small_model() -> None:
     """Those of docs/method.md."""
-    cuts = block_cuts("efficientnet_b0", 224)
+    cuts = find_cuts(meta_graph("efficientnet_b0", 224), "block")
     assert (len(cuts), sum(cut.natural for cut in cuts)) == (16, 15)
     assert [cut.ratio for cut in cuts if cut.compressive] == pytest.approx([0.5, 0.208, 0.104, 0.0625], abs=0.0006)
 
 
 @pytest.mark.parametrize(("name", "size"), EFFICIENTNETS.items())
 def test_the_blocks_of_an_efficientnet_are_its_blocks(name: str, size: int) -> None:
-    assert_cuts_are_blocks(block_cuts(name, size), block_shapes(meta_model(name), size), size)
+    cuts = find_cuts(meta_graph(name, size), "block")
+    assert_cuts_are_blocks(cuts, block_shapes(meta_model(name), size), size)
 
 
 @pytest.mark.parametrize(("name", "size", "blocks", "names"), OTHERS)
 def test_the_blocks_of_other_architectures(name: str, size: int, blocks: int, names: tuple[str, ...]) -> None:
-    cuts = block_cuts(name, size)
+    cuts = find_cuts(meta_graph(name, size), "block")
     assert len(cuts) == blocks
     assert set(names) <= {cut.name for cut in cuts}
     assert all(cut.module == cut.name for cut in cuts)

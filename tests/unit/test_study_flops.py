@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import pytest
-import timm
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitd.calibration.graph import export_graph, find_cuts
 from splitd.calibration.study.flops import HANDLERS, arithmetic_of
-from splitd.calibration.study.traffic import KernelTable, count_kernels
+from splitd.calibration.study.traffic import count_kernels
+from tests.support.meta_models import meta_graph, meta_model
 
 aten = torch.ops.aten
 ATTENTION = aten.scaled_dot_product_attention.default
 
-ARCHITECTURES = {
-    "efficientnet_b0": 64,
-    "tf_efficientnetv2_b0": 64,
-    "resnet18": 64,
-    "mobilenetv3_small_050": 64,
-    "convnext_atto": 64,
-    "regnetx_002": 64,
-    "vit_tiny_patch16_224": 224,
-    "mixer_s32_224": 224,
-}
-
-
-def counted(module: nn.Module, shape: tuple[int, int, int]) -> KernelTable:
-    return count_kernels(export_graph(module, shape))
+IMAGE = (3, 224, 224)
+ARCHITECTURES = (
+    "efficientnet_b0",
+    "tf_efficientnetv2_b0",
+    "resnet18",
+    "mobilenetv3_small_100",
+    "convnext_atto",
+    "regnetx_002",
+    "vit_tiny_patch16_224",
+    "mixer_s32_224",
+)
 
 
 def torch_counts(module: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -39,17 +36,12 @@ def torch_counts(module: nn.Module, shape: tuple[int, int, int]) -> int:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_flops_agree_with_torch(name: str) -> None:
-    shape = (3, ARCHITECTURES[name], ARCHITECTURES[name])
-    with torch.device("meta"):
-        module = timm.create_model(name).eval()
-    assert counted(module, shape).total_flops == torch_counts(module, shape)
+    assert count_kernels(meta_graph(name, 224)).total_flops == torch_counts(meta_model(name), IMAGE)
 
 
 def test_every_parameter_is_read_once() -> None:
-    with torch.device("meta"):
-        module = timm.create_model("efficientnet_b0").eval()
+    module, table = meta_model("efficientnet_b0"), count_kernels(meta_graph("efficientnet_b0", 224))
     running_statistics = sum(b.numel() for n, b in module.named_buffers() if "running" in n)
-    table = counted(module, (3, 64, 64))
     assert table.weight_bytes.sum() == 4 * (sum(p.numel() for p in module.parameters()) + running_statistics)
 
 
@@ -67,7 +59,7 @@ class Shapely(nn.Module):
 
 
 def test_views_and_inactive_dropout_start_no_kernel() -> None:
-    table = counted(Shapely().eval().to("meta"), (8, 4, 4))
+    table = count_kernels(export_graph(Shapely().eval().to("meta"), (8, 4, 4)))
     values = 8 * 4 * 4
     assert table.flops.tolist() == [2 * values * 9, 0]
     assert table.depthwise.tolist() == [True, False]
@@ -105,9 +97,7 @@ def test_only_reductions_of_products_are_registered() -> None:
 
 
 def test_the_head_of_a_cut_has_the_kernels_up_to_it() -> None:
-    with torch.device("meta"):
-        module = timm.create_model("resnet18").eval()
-    graph = export_graph(module, (3, 64, 64))
+    graph = meta_graph("resnet18", 224)
     table = count_kernels(graph)
     cut = next(cut for cut in find_cuts(graph, "block") if cut.name == "layer1.0")
     # stem: convolution, norm, relu, max pool; block: twice convolution, norm, relu, and the addition
