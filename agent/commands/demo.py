@@ -21,7 +21,7 @@ from splitd.native.spec import parse_codec
 @click.command("demo")
 @click.option("--model", default="efficientnet_b0", show_default=True, help="A timm model.")
 @click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="CSV: time_s,rate_bytes_per_s.")
-@click.option("--seconds", type=click.FloatRange(min=2), default=10.0, show_default=True, help="Of trace, per policy.")
+@click.option("--seconds", type=click.FloatRange(min=2), default=12.0, show_default=True, help="Of trace, per policy.")
 @click.option(
     "--throttle",
     type=click.FloatRange(min=0, max=1, min_open=True),

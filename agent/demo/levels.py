@@ -16,7 +16,7 @@ import numpy as np
 from splitd.agent.traces import Trace, steps
 
 RATES = tuple(float(rate) for rate in np.geomspace(1e4, 3e7, 71))
-MAX_CUT_LEVELS = 3  # besides one fast and one slow level
+MAX_CUT_LEVELS = 2  # besides one fast and one slow level
 
 
 @dataclass(frozen=True)
