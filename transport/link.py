@@ -22,6 +22,9 @@ LinkState = Literal["unknown", "up", "suspect", "down"]
 
 # Half a minute of pings at one a second: long enough to see the least round trip, short enough to forget another route.
 _RTT_SAMPLES = 32
+# Round trips this much above the least (or twice as long) waited in a queue, mostly behind our own bytes; they count for
+# the upper bound alone.
+_QUEUED_S = 0.01
 # A 224 x 224 image, uint8.
 _TYPICAL_BYTES = 150_000
 
@@ -168,7 +171,9 @@ class LinkEstimator:
         # Never interpolated upwards: the first ping of a connection may take hundreds of milliseconds, and between two
         # samples it would be half of the median.
         samples = np.array([rtt_s for _, rtt_s in self._rtts])
-        low, middle, high = np.quantile(samples, (0.1, 0.5, 0.9), method="lower")
+        near = samples[samples <= samples.min() + max(samples.min(), _QUEUED_S)]
+        low, middle = np.quantile(near, (0.1, 0.5), method="lower")
+        high = max(middle, np.quantile(samples, 0.9, method="lower"))
         return Quantiles(float(low), float(middle), float(high))
 
 

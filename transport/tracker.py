@@ -29,7 +29,7 @@ _ERROR_GAIN = 0.3
 # The fit must be clearly better to be used, and the dispersion wrong by more than this: near a tie the dispersion
 # reacts faster, and it alone tells a rate from a credit.
 _FIT_ADVANTAGE = 0.8
-_GOOD_ENOUGH = 0.02
+_GOOD_ENOUGH = 0.03
 _RATE_ERROR = 0.25
 # Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones.
 _TELLING_S = 2e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from statistics import mean, median
@@ -45,6 +46,8 @@ def check(device: Sequence[str], server: Sequence[str]) -> None:
         sent = driver.send(*[(8 * IMAGE, IMAGE)[i % 2] for i in range(44)], pause_s=0.1)[WARM_UP:]
     ours, naive = errors(sent), naive_errors(sent)
     assert len(ours) == len(sent)
+    figures = f"median {median(ours):.2%}, p90 {np.quantile(ours, 0.9):.2%}, average of D/T {median(naive):.2%}"
+    sys.stderr.write(f"predicted network time off by: {figures}\n")
     assert median(ours) <= MEDIAN_ERROR
     assert float(np.quantile(ours, 0.9)) <= P90_ERROR
     assert median(naive) >= 5 * median(ours)
