@@ -22,8 +22,8 @@ LinkState = Literal["unknown", "up", "suspect", "down"]
 
 # Half a minute of pings at one a second: long enough to see the least round trip, short enough to forget another route.
 _RTT_SAMPLES = 32
-# Round trips this much above the least (or twice as long) waited in a queue, mostly behind our own bytes; they count for
-# the upper bound alone.
+# Round trips this much above the least (or twice as long) waited in a queue, mostly behind our own bytes; they count
+# for the upper bound alone.
 _QUEUED_S = 0.01
 # A 224 x 224 image, uint8.
 _TYPICAL_BYTES = 150_000
