@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SIDE = 32
 CLASSES = 8
 SAMPLES = 256
+STEPS = 150
 PREPROCESSING = Preprocessing((3, SIDE, SIDE))
 CODECS = ("f32", "f16", "u8", "u8h", "u6h", "u4h", "raw", "jpeg95", "jpeg2")
 BLOCKS = [["ds_r1_k3_s1_e1_c8_se0.25"], ["ir_r2_k3_s2_e4_c16_se0.25"], ["ir_r2_k3_s2_e4_c24_se0.25"]]
@@ -55,8 +56,8 @@ def train() -> nn.Module:
         torch.manual_seed(0)
         model: nn.Module = EfficientNet(decode_arch_def(BLOCKS), num_classes=CLASSES, stem_size=8, num_features=64)
         optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=250)
-        for _ in range(250):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 8e-3, total_steps=STEPS)
+        for _ in range(STEPS):
             chosen = torch.randint(0, len(inputs), (32,))
             loss = nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen])
             optimiser.zero_grad()
