@@ -44,7 +44,6 @@ class Brain:
         self._k_dev = SpeedFactor()
         self._k_srv = SpeedFactor()
         self._previous: CandidateKey | None = None
-        self._last_sent_s: float | None = None
         self._batches = 0
         self._explored = 0
         self.last: tuple[Decision, int] | None = None
@@ -80,7 +79,6 @@ class Brain:
         self._candidates.observe_prepare(inputs.kind, inputs.prepare_s, inputs.size)
         reply = outcome.reply
         if reply is not None:
-            self._last_sent_s = reply.sent_last_s
             self._k_srv.observe(now_s, reply.server.decode_s + reply.server.compute_s, cost.decode_s + cost.tail_s)
 
     def give_up_s(self, decision: Decision, batch: int, now_s: float, deadline_s: float) -> float:
@@ -153,16 +151,16 @@ class Brain:
     def _state(self, batch: int) -> State:
         now_s = time.monotonic()
         load = self._session.server_view()
-        idle_s = now_s - self._last_sent_s if self._last_sent_s is not None else 3600.0
+        link = self._session.link()
         budget = self._section.explore * self._batches - self._explored
         return State(
-            link=self._session.link(),
+            link=link,
             # The queue was so long when the server said so; it has been working it off since.
             server=ServerView(max(0.0, load.queue_s - load.age_s) if load else 0.0, self._k_srv.estimate(now_s)),
             k_dev=self._k_dev.estimate(now_s),
             batch=batch,
             deadline_s=None if self._section.deadline_ms is None else self._section.deadline_ms / 1000,
-            idle_s=idle_s,
+            idle_s=link.idle_s,
             previous=self._previous,
             explore=budget >= 1,
         )
