@@ -91,7 +91,7 @@ def test_json_is_one_document_with_the_saved_figures(run: Run) -> None:
     saved = LatencyProfile.from_json(load_document(Path(document["path"]), "latency profile"))
     assert shown.head_s(1, 2) == pytest.approx(saved.head_s(1, 2))
     assert shown.key == saved.key
-    assert {result["codec"] for result in document["accuracy"]["results"]} == {"u8"}
+    assert {result["codec"] for result in document["accuracy"]["results"]} == {"u8", "jpeg90"}
 
 
 def test_a_bad_configuration_is_refused_with_its_line(run: Run) -> None:
