@@ -12,7 +12,7 @@ from splitd import __version__
 from splitd.agent import agent_views
 from splitd.agent.brain import Brain
 from splitd.agent.candidates import Candidates
-from splitd.agent.config import AgentConfig, load_config
+from splitd.agent.config import AgentConfig, PlannerSection, load_config
 from splitd.agent.control import Routes
 from splitd.agent.history import History
 from splitd.agent.intake import Intake
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
 MB = 1_000_000
-LIVE_KEYS = ("planner", "log_level")  # what may change while the daemon runs
 
 
 class AgentDaemon:
@@ -104,7 +103,7 @@ class AgentDaemon:
     def reload(self) -> str:
         """Read the file again; the planner's part and the log level change now, the rest at a restart."""
         fresh = load_config(self._path, AgentConfig)
-        message, self._config = reloaded(self._config, fresh, live=LIVE_KEYS)
+        message, self._config = reloaded(self._config, fresh, live=live_keys(self._config.planner, fresh.planner))
         if self.brain is not None:
             self.brain.reconfigure(self._config.planner)
         return message
@@ -195,6 +194,13 @@ class AgentDaemon:
             self.metrics.rtt.set(link.rtt_s.p50 if link.rtt_s else float("nan"))
             self.metrics.queued.set(self.intake.queued())
         return self.metrics.render()
+
+
+def live_keys(old: PlannerSection, new: PlannerSection) -> tuple[str, ...]:
+    """Return the keys that may change while the daemon runs: what was calibrated at the start is not among them."""
+    calibrated = ("cuts", "codecs", "jpeg_qualities")
+    same = all(getattr(old, key) == getattr(new, key) for key in calibrated)
+    return ("planner", "log_level") if same else ("log_level",)
 
 
 def _client_keys(config: AgentConfig) -> ClientKeys | None:

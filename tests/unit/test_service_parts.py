@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from splitd.agent.config import AgentConfig, PlannerSection
+from splitd.agent.device import live_keys
 from splitd.agent.history import History, Record
 from splitd.agent.logs import JournalFormatter, RepeatLimit
 from splitd.agent.messages import Source
@@ -70,6 +71,12 @@ def test_reload_takes_over_what_may_change_and_names_the_rest() -> None:
     assert merged.planner.privacy
     assert merged.device == old.device
     assert "nothing has changed" in reloaded(old, old, live=("planner",))[0]
+
+
+def test_codecs_that_were_not_calibrated_wait_for_a_restart() -> None:
+    old = PlannerSection()
+    assert "planner" in live_keys(old, PlannerSection(privacy=True))
+    assert "planner" not in live_keys(old, PlannerSection(codecs=("f16",)))
 
 
 def test_a_stopping_daemon_leaves_calibration_and_never_looks_ready_again() -> None:
