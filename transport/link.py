@@ -6,11 +6,10 @@ Sans-IO: numbers and the time come in as arguments, estimates go out. The sessio
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
-
-import numpy as np
 
 from splitd.transport.observations import Arrival, Direction, Quantiles, Transfer
 from splitd.transport.path import PathModel
@@ -74,7 +73,8 @@ class LinkEstimator:
 
     def __init__(self, config: LinkConfig | None = None) -> None:
         self._config = config or LinkConfig()
-        self._rtts: deque[tuple[float, float]] = deque(maxlen=_RTT_SAMPLES)
+        self._rtts: deque[float] = deque(maxlen=_RTT_SAMPLES)
+        self._transfers_s: deque[float] = deque(maxlen=_RTT_SAMPLES)
         self._up = PathTracker(self._config.rto_s)
         self._down = PathTracker(self._config.rto_s)
         self._heard_s: float | None = None
@@ -82,20 +82,20 @@ class LinkEstimator:
         self._rates_unknown = True
         self._up_ended_s: float | None = None
 
-    def on_ping(self, now_s: float, rtt_s: float) -> None:
-        """Take in the round trip of one small ping; what waited behind a transfer's bytes is no round trip."""
+    def on_ping(self, now_s: float, rtt_s: float | None) -> None:
+        """Take in the round trip of one small ping; None if other bytes were on the link: it waited behind them."""
         self._heard_s = now_s
-        waited = self._up_ended_s is not None and now_s - rtt_s < self._up_ended_s
-        if rtt_s >= 0.0 and not (waited and self._rtts):
-            self._rtts.append((now_s, rtt_s))
+        if rtt_s is not None:
+            self._rtts.append(rtt_s)
 
     def on_transfer(self, now_s: float, transfer: Transfer) -> None:
         """Take in one finished train of chunks."""
         self._heard_s = now_s
-        self._forget_pings_behind(transfer)
         tracker = self._up if transfer.direction == "up" else self._down
         before = tracker.samples
-        tracker.on_transfer(now_s, self._with_true_idle(transfer), self._least_rtt_s())
+        if transfer.direction == "up" and transfer.elapsed_s > 0.0:
+            self._transfers_s.append(transfer.elapsed_s)
+        tracker.on_transfer(now_s, self._with_true_idle(transfer), self._typical_rtt_s())
         if transfer.direction == "up" and tracker.samples > before:
             self._rates_unknown = False
 
@@ -113,13 +113,14 @@ class LinkEstimator:
         self._down_since_s = None
         self._heard_s = now_s
         self._rtts.clear()
+        self._transfers_s.clear()
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """Return what is known at `now_s`."""
         state, rtt = self._state(now_s), self._rtt()
         if state in {"unknown", "down"}:
             return LinkEstimate(state, rtt_s=rtt)
-        rtt_s = self._least_rtt_s()
+        rtt_s = 0.0 if rtt is None else rtt.p50
         up, down = self._up.model(now_s, rtt_s), self._down.model(now_s, rtt_s)
         return LinkEstimate(
             state=state,
@@ -134,16 +135,6 @@ class LinkEstimator:
             up_path=up,
             down_path=down,
         )
-
-    def _forget_pings_behind(self, transfer: Transfer) -> None:
-        """Drop the round trips of pings that waited behind this transfer's bytes: they measured the queue."""
-        apart = [
-            (at_s, rtt_s)
-            for at_s, rtt_s in self._rtts
-            if at_s <= transfer.started_s or at_s - rtt_s >= transfer.ended_s
-        ]
-        # A link that is never free still has a round trip: the least of what was seen.
-        self._rtts = deque(apart or [min(self._rtts, key=lambda ping: ping[1])] if self._rtts else (), _RTT_SAMPLES)
 
     def _with_true_idle(self, transfer: Transfer) -> Transfer:
         """Count silence from the end of the last transfer: bytes are in the socket long before they have left."""
@@ -162,19 +153,24 @@ class LinkEstimator:
             return "unknown"
         return "suspect" if now_s - self._heard_s > self._config.suspect_after_s else "up"
 
-    def _least_rtt_s(self) -> float:
-        return min((rtt_s for _, rtt_s in self._rtts), default=0.0)
+    def _typical_rtt_s(self) -> float:
+        rtt = self._rtt()
+        return 0.0 if rtt is None else rtt.p50
 
     def _rtt(self) -> Quantiles | None:
-        if not self._rtts:
+        """Return the quantiles of the round trip, which no transfer of the same time undercuts."""
+        bound_s = min(self._transfers_s, default=inf)
+        samples = sorted(min(rtt_s, bound_s) for rtt_s in self._rtts) or [bound_s]
+        if samples[0] == inf:
             return None
-        # Never interpolated upwards: the first ping of a connection may take hundreds of milliseconds, and between two
-        # samples it would be half of the median.
-        samples = np.array([rtt_s for _, rtt_s in self._rtts])
-        near = samples[samples <= samples.min() + max(samples.min(), _QUEUED_S)]
-        low, middle = np.quantile(near, (0.1, 0.5), method="lower")
-        high = max(middle, np.quantile(samples, 0.9, method="lower"))
-        return Quantiles(float(low), float(middle), float(high))
+        near = [rtt_s for rtt_s in samples if rtt_s <= samples[0] + max(samples[0], _QUEUED_S)]
+        middle = _lower_quantile(near, 0.5)
+        return Quantiles(_lower_quantile(near, 0.1), middle, max(middle, _lower_quantile(samples, 0.9)))
+
+
+def _lower_quantile(ordered: Sequence[float], share: float) -> float:
+    """Return a quantile that is one of the values: half-way to a first ping of 300 ms lies nothing real."""
+    return ordered[int(share * (len(ordered) - 1))]
 
 
 def _idle_factor(path: PathModel) -> float:

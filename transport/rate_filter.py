@@ -16,8 +16,8 @@ _LEAST_DRIFT, _MOST_DRIFT = 1e-5, 0.5
 _DRIFT_GAIN = 0.2
 # A step counts for the drift as no more than this: it is a level shift's business.
 _MOST_STEP = 0.5
-# Below this gain an error would live on for tens of transfers.
-_LEAST_GAIN = 0.1
+# A level is never taken to be surer than 1 %: else an error would live on for tens of transfers.
+_LEAST_VARIANCE = 5e-5
 _SHORTEST_GAP_S = 0.2
 # Deviations beyond which one reading counts no more: an accident, or half of a level shift.
 _WILD = 3.0
@@ -50,8 +50,8 @@ class RateFilter:
         self._learn_drift(residual, gap_s)
         if self._shifts(value, residual):
             return True
-        variance = min(_MOST_VARIANCE, self._variance + self._drift * gap_s)
-        gain = max(_LEAST_GAIN, variance / (variance + reading.variance))
+        variance = min(_MOST_VARIANCE, max(_LEAST_VARIANCE, self._variance + self._drift * gap_s))
+        gain = variance / (variance + reading.variance)
         bound = max(LEVEL_SHIFT, _WILD * sqrt(variance + reading.variance))
         self._level += gain * max(-bound, min(bound, residual))
         self._variance = (1.0 - gain) * variance

@@ -166,9 +166,15 @@ class SessionCore:
             self._lose(now_s, f"no answer to our HELLO within {self._limits.hello_timeout_s:g} s", reset=True)
         if self.state in WELCOMED_STATES:
             self._watch(now_s)
-        if self.state in WELCOMED_STATES and now_s >= self._pinger.next_s:
-            self._send(Ping(self._pinger.ping(now_s)))
-        if self.state is SessionState.READY and not self.requests.is_busy and self.window.in_flight_bytes == 0:
+        quiet = self.window.in_flight_bytes == 0
+        if self.state in WELCOMED_STATES and self._pinger.is_due(now_s, quiet=quiet):
+            self._send(Ping(self._pinger.ping(now_s, quiet=quiet)))
+        if (
+            self.state is SessionState.READY
+            and quiet
+            and not self.requests.is_busy
+            and not self._pinger.is_timing(now_s)
+        ):
             self._probe(now_s)
 
     def next_wake_s(self, now_s: float) -> float:
@@ -226,9 +232,7 @@ class SessionCore:
     def _on_pong(self, now_s: float, _envelope: wire.Envelope, pong: Pong) -> None:
         self.server_load = pong.load
         self.server_load_s = now_s
-        rtt_s = self._pinger.pong(now_s, pong.sequence)
-        if rtt_s is not None:
-            self._estimator.on_ping(now_s, rtt_s)
+        self._estimator.on_ping(now_s, self._pinger.pong(now_s, pong.sequence))
 
     def _on_ack(self, _now_s: float, _envelope: wire.Envelope, ack: Ack) -> None:
         self.window.acknowledge(ack.received_bytes)

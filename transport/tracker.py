@@ -1,15 +1,18 @@
 """One direction of the link, learned from its transfers: rate, burst credit, slow start, and how wrong it all was.
 
-The rate comes from arrival dispersion. What a transfer took beyond round trip and D/r (or less than that) is explained
-by the first that applies: a credit of bytes at line speed, a slow start after silence, a constant overhead.
+The rate comes from arrival dispersion. What a transfer took beyond D/r is explained by the first that applies: a slow
+start after silence, or a constant offset. The offset is kept whole, round trip included, so that a wrong round trip
+cancels out of predictions; what of it is overhead, or a credit of bytes at line speed, is told apart at the end.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import exp, log, sqrt
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +23,9 @@ from splitd.transport.rate_filter import RateFilter
 from splitd.transport.theilsen import TheilSen
 
 _SIGMAS_TO_P90 = 1.2816
-_WINDOW = 9
+# Equal transfers on a steady link differ by this share, and by the receiver's jitter.
+_TIME_NOISE = 0.02
+_WINDOW = 12
 _RESIDUALS = 12
 # Before enough has been measured, predictions are taken to be off by a fifth.
 _PRIOR_RESIDUALS = (-0.2, 0.0, 0.2)
@@ -33,8 +38,15 @@ _GOOD_ENOUGH = 0.03
 _RATE_ERROR = 0.25
 # Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones.
 _TELLING_S = 2e-3
-# A credit below this share of what the transfer could have used was used up, so its size is known.
+# A credit below this share of what the transfer could have used was used up.
 _SPENT = 0.8
+
+
+class _Weighed(NamedTuple):
+    """A value and how much it tells: one over its standard deviation."""
+
+    value: float
+    weight: float
 
 
 class PathTracker:
@@ -43,11 +55,10 @@ class PathTracker:
     def __init__(self, rto_s: float) -> None:
         self._rto_s = rto_s
         self._filter = RateFilter()
-        self._credits: deque[float] = deque(maxlen=_WINDOW)
-        self._least_credits: deque[float] = deque(maxlen=_WINDOW)
-        self._overheads: deque[float] = deque(maxlen=_WINDOW)
+        self._offsets: deque[_Weighed] = deque(maxlen=_WINDOW)
+        self._most_offsets: deque[_Weighed] = deque(maxlen=_WINDOW)
         self._slow_starts: deque[float] = deque(maxlen=_WINDOW)
-        self._residuals: deque[float] = deque(maxlen=_RESIDUALS)
+        self._residuals: deque[_Weighed] = deque(maxlen=_RESIDUALS)
         self._line = TheilSen()
         self._errors = {"dispersion": _RATE_ERROR, "fit": _RATE_ERROR}
 
@@ -73,10 +84,12 @@ class PathTracker:
         if timed:
             self._judge(now_s, transfer, rtt_s)
         reading = read_rate(transfer.arrivals, may_start_slowly=transfer.idle_before_s > self._rto_s)
+        before = self._filter.rate(now_s)
         shifted = reading is not None and self._filter.observe(now_s, reading)
         if shifted:
             self._line.clear(keep=1)
             self._residuals.clear()
+            self._rescale_credits(before, now_s, rtt_s)
         if timed:
             self._line.add(transfer.n_bytes, transfer.elapsed_s)
             if not shifted:
@@ -93,22 +106,22 @@ class PathTracker:
             return None
         line = self._line.fit() if method == "fit" else None
         if line is not None:
-            fitted, offset_s = 1.0 / line.seconds_per_byte, line.offset_s - rtt_s
-            return PathModel(
-                rate=rate.scaled(fitted / rate.p50),
-                rtt_s=rtt_s,
-                rto_s=self._rto_s,
-                credit_bytes=max(0.0, -offset_s * fitted),
-                overhead_s=max(0.0, offset_s),
-            )
+            rate = rate.scaled(1.0 / line.seconds_per_byte / rate.p50)
+        offset_s = (self._offset(rtt_s) if line is None else line.offset_s) - rtt_s
         return PathModel(
             rate=rate,
             rtt_s=rtt_s,
             rto_s=self._rto_s,
-            credit_bytes=_middle(self._credits) if self._credits else max(self._least_credits, default=0.0),
-            overhead_s=_middle(self._overheads),
-            slow_start=min(1.0, _middle(self._slow_starts)),
+            credit_bytes=max(0.0, -offset_s * rate.p50),
+            overhead_s=max(0.0, offset_s),
+            slow_start=0.0 if line is not None else min(1.0, median(self._slow_starts or (0.0,))),
         )
+
+    def _offset(self, rtt_s: float) -> float:
+        """Return what a transfer takes beyond D/r; like the round trip as long as nothing is known."""
+        if self._offsets:
+            return _median(self._offsets)
+        return min((rtt_s, *(most.value for most in self._most_offsets)))
 
     def _judge(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
         """Compare what either way would have predicted with what the transfer took."""
@@ -121,36 +134,64 @@ class PathTracker:
             error = min(1.0, abs(measured_s - predicted_s) / transfer.elapsed_s)
             self._errors[method] += _ERROR_GAIN * (error - self._errors[method])
             if method == used and max(measured_s, predicted_s) > _TELLING_S:
-                self._residuals.append(log((measured_s + JITTER_S) / (predicted_s + JITTER_S)))
+                residual = log((measured_s + JITTER_S) / (predicted_s + JITTER_S))
+                self._residuals.append(_Weighed(residual, transfer.elapsed_s / _noise_s(transfer.elapsed_s)))
 
     def _learn_offset(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
-        """Explain what the transfer took beyond round trip and D/r, or less than that."""
+        """Explain what the transfer took beyond D/r, or less than that."""
         rate = self._filter.rate(now_s)
         if rate is None:
             return
-        offset_s = transfer.elapsed_s - rtt_s - transfer.n_bytes / rate.p50
-        self._learn_credit(max(0.0, -offset_s * rate.p50), rate.p50, transfer)
+        offset_s = transfer.elapsed_s - transfer.n_bytes / rate.p50
         lost_s = float(slow_start_seconds(np.array([float(transfer.n_bytes)]), rate.p50, rtt_s)[0])
-        if transfer.idle_before_s <= self._rto_s or lost_s <= 0.0:
-            self._overheads.append(max(0.0, offset_s))
-        else:
-            self._slow_starts.append(max(0.0, offset_s - _middle(self._overheads)) / lost_s)
+        if transfer.idle_before_s > self._rto_s and lost_s > 0.0:
+            self._slow_starts.append(max(0.0, offset_s - self._offset(rtt_s)) / lost_s)
+            return
+        # A credit below what the transfer could have used was used up, so its size is known; else it is at least that.
+        usable_s = min(transfer.n_bytes / rate.p50, transfer.idle_before_s)
+        spent = rtt_s - offset_s < _SPENT * usable_s
+        offset = _Weighed(offset_s, 1.0 / _noise_s(transfer.elapsed_s))
+        (self._offsets if spent else self._most_offsets).append(offset)
 
-    def _learn_credit(self, credit_bytes: float, rate: float, transfer: Transfer) -> None:
-        """Take in the bytes that seem to have passed at line speed; a credit that was not spent is known at least."""
-        limit = min(float(transfer.n_bytes), rate * transfer.idle_before_s)
-        spent = credit_bytes < _SPENT * limit
-        (self._credits if spent else self._least_credits).append(credit_bytes)
+    def _rescale_credits(self, before: Quantiles | None, now_s: float, rtt_s: float) -> None:
+        """Keep credits, which are bytes, while the rate that turns them into seconds jumps."""
+        after = self._filter.rate(now_s)
+        if before is None or after is None:
+            return
+        for offsets in (self._offsets, self._most_offsets):
+            for i, (offset_s, weight) in enumerate(offsets):
+                if offset_s < rtt_s:
+                    offsets[i] = _Weighed(rtt_s + (offset_s - rtt_s) * before.p50 / after.p50, weight)
 
     def _residual(self, now_s: float) -> Quantiles:
         """Return the quantiles of measured over predicted time, wider the older the rate is."""
-        logs = np.sort(np.array([*_PRIOR_RESIDUALS, *self._residuals]))
-        low, middle, high = np.quantile(logs, (0.1, 0.5, 0.9))
+        logs = sorted((*_PRIOR_RESIDUALS, *(residual.value for residual in self._residuals)))
+        low, high = _quantile(logs, 0.1), _quantile(logs, 0.9)
+        middle = min(high, max(low, _median(self._residuals))) if self._residuals else 0.0
         aged = max(0.0, self._filter.variance(now_s) - self._filter.variance(self.seen_s or now_s))
         doubt = _SIGMAS_TO_P90 * sqrt(aged)
         below, above = sqrt((middle - low) ** 2 + doubt**2), sqrt((high - middle) ** 2 + doubt**2)
         return Quantiles(exp(middle - below), exp(middle), exp(middle + above))
 
 
-def _middle(values: deque[float]) -> float:
-    return median(values) if values else 0.0
+def _noise_s(elapsed_s: float) -> float:
+    """Return by how many seconds equal transfers on a steady link differ."""
+    return JITTER_S + _TIME_NOISE * elapsed_s
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Return an interpolated quantile; numpy's takes longer for a dozen values than the whole decision."""
+    below, part = divmod(share * (len(ordered) - 1), 1.0)
+    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
+    return low + part * (high - low)
+
+
+def _median(values: Iterable[_Weighed]) -> float:
+    """Return the weighted median, with weights squared: the value with half of all weight on either side."""
+    ordered = sorted(values)
+    half, below = sum(weight * weight for _, weight in ordered) / 2.0, 0.0
+    for value, weight in ordered:
+        below += weight * weight
+        if below >= half:
+            return value
+    raise ValueError("no median of nothing")

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from itertools import count
 
 from splitd.agent.simulation.world import World
+from splitd.transport.limits import SessionLimits
 from splitd.transport.link import LinkEstimator
 from splitd.transport.observations import Transfer
+from splitd.transport.pinger import Pinger
 from splitd.transport.prober import Prober
 
-PING_S = 1.0
 TICK_S = 0.1
 
 
@@ -26,7 +27,7 @@ class Heartbeat:
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
         self._now_s = 0.0
-        self._next_ping_s = 0.0
+        self._pinger = Pinger(SessionLimits())
         self._probe_id = 0
         self.probe_bytes = 0
 
@@ -35,14 +36,16 @@ class Heartbeat:
         while self._now_s < until_s:
             self._now_s = min(until_s, self._now_s + TICK_S)
             self._deliver()
-            if self._now_s >= self._next_ping_s:
-                self._ping()
-            if not busy:
+            quiet = not busy and self._world.up.free_s <= self._now_s
+            if self._pinger.is_due(self._now_s, quiet=quiet):
+                self._ping(quiet=quiet)
+            if quiet and not self._pinger.is_timing(self._now_s):
                 self._probe()
         self._deliver()
 
     def on_data(self) -> None:
         """Note that a batch has crossed."""
+        self._pinger.on_bulk()
         self._prober.on_data(self._now_s)
 
     def _at(self, time_s: float, event: Callable[[float], None]) -> None:
@@ -53,18 +56,17 @@ class Heartbeat:
             time_s, _, event = heapq.heappop(self._events)
             event(time_s)
 
-    def _ping(self) -> None:
-        self._next_ping_s = self._now_s + PING_S
-        clean = self._world.up.free_s <= self._now_s
+    def _ping(self, *, quiet: bool) -> None:
+        sequence = self._pinger.ping(self._now_s, quiet=quiet)
         rtt_s = self._world.ping_s(self._now_s)
-        # A ping that waited behind data says that the server lives, but not how long the link is.
-        self._at(self._now_s + rtt_s, lambda t: self._estimator.on_ping(t, rtt_s if clean else -1.0))
+        self._at(self._now_s + rtt_s, lambda t: self._estimator.on_ping(t, self._pinger.pong(t, sequence)))
 
     def _probe(self) -> None:
         quiet_s = self._now_s - max(self._world.up.free_s, 0.0)
         plan = self._prober.due(self._now_s, self._estimator.estimate(self._now_s), quiet_s) if quiet_s > 0.0 else None
         if plan is None:
             return
+        self._pinger.on_bulk()
         crossing = self._world.cross(self._now_s, plan.n_bytes, plan.messages)
         self.probe_bytes += plan.n_bytes
         self._probe_id += 1

@@ -72,10 +72,10 @@ def veth_link() -> Iterator[VethLink]:
 
 
 @contextlib.contextmanager
-def tun_link() -> Iterator[TunLink]:
-    """Two namespaces joined by a TUN relay, which passes everything on until `set`."""
+def tun_link(*, offload: bool = False) -> Iterator[TunLink]:
+    """Two namespaces joined by a TUN relay, which passes everything on until `set`; `offload`: see the relay."""
     with _two_namespaces() as (device, server):
-        argv = [sys.executable, "-m", tunrelay.__name__, device.name, server.name]
+        argv = [sys.executable, "-m", tunrelay.__name__, device.name, server.name, *(["offload"] if offload else [])]
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as relay:
             link = TunLink(device, server, relay)
             link._expect("ready")

@@ -23,6 +23,9 @@ def estimator() -> RecordingEstimator:
 def pair(estimator: RecordingEstimator) -> Pair:
     made = Pair(estimator=estimator, probe_share=0.01)
     made.connect()
+    made.pass_time(0.0)
+    assert made.session.counters.probes == 0  # the first ping measures an empty link
+    made.exchange()
     return made
 
 
@@ -81,7 +84,7 @@ def test_a_waiting_probe_gives_way_to_data(pair: Pair, estimator: RecordingEstim
 
 def test_a_probe_that_data_overtook_teaches_nothing(pair: Pair, estimator: RecordingEstimator) -> None:
     pair.pass_time(0.1)
-    pair.device_sends()
+    assert pair.device_sends() > 1
     pair.open(activation())
     pair.device_sends()
     pair.exchange()
@@ -91,6 +94,7 @@ def test_a_probe_that_data_overtook_teaches_nothing(pair: Pair, estimator: Recor
 
 def test_a_probe_ends_with_its_connection(pair: Pair, estimator: RecordingEstimator) -> None:
     pair.pass_time(0.1)
+    assert pair.session.counters.probes == 1
     pair.session.on_disconnected(pair.now_s, "hung up")
     pair.connect()
     for _ in range(30):

@@ -22,11 +22,11 @@ class RecordingEstimator(LinkEstimator):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rtts_s: list[float] = []
+        self.rtts_s: list[float | None] = []
         self.transfers: list[Transfer] = []
         self.ups = self.downs = self.failed_probes = 0
 
-    def on_ping(self, now_s: float, rtt_s: float) -> None:
+    def on_ping(self, now_s: float, rtt_s: float | None) -> None:
         self.rtts_s.append(rtt_s)
 
     def on_transfer(self, now_s: float, transfer: Transfer) -> None:
@@ -102,7 +102,24 @@ def test_pings_give_round_trips_only_while_no_data_crosses(pair: Pair) -> None:
     pair.device_sends()
     pair.now_s += 0.3
     pair.exchange()
-    assert estimator.rtts_s == pytest.approx([0.02])
+    assert estimator.rtts_s == [pytest.approx(0.02), None]
+
+
+def test_a_ping_that_met_data_is_repeated_in_the_first_quiet_moment(pair: Pair) -> None:
+    estimator = pair.session._estimator
+    pair.open(activation())
+    pair.pass_time(0.0)  # the ping behind the data
+    assert pair.device_sends() > 1
+    pair.now_s += 0.3
+    pair.server_sends()
+    assert estimator.rtts_s == [None]
+    pair.pass_time(0.1)  # everything is acknowledged: long before the next regular ping
+    assert pair.device_sends() == 1
+    pair.pass_time(0.02)
+    pair.server_sends()
+    assert estimator.rtts_s == [None, pytest.approx(0.02)]
+    pair.pass_time(0.1)
+    assert pair.device_sends() == 0
 
 
 def test_pongs_carry_the_load_of_the_server(pair: Pair) -> None:
