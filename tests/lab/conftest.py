@@ -21,10 +21,3 @@ def tun_link() -> Iterator[links.TunLink]:
     """Two namespaces joined by a relay: rates, traces, delay, loss, outages."""
     with links.tun_link() as link:
         yield link
-
-
-@pytest.fixture
-def fast_tun_link() -> Iterator[links.TunLink]:
-    """The same for tens of megabytes a second, in lumps of up to 64 KB."""
-    with links.tun_link(offload=True) as link:
-        yield link

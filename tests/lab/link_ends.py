@@ -3,7 +3,8 @@
     python -m tests.lab.link_ends server ADDRESS
     python -m tests.lab.link_ends device ADDRESS     reads JSON requests, one a line, and answers each with a line
 
-Everything that estimates is the daemon's own: session, prober, estimator.
+Everything that estimates is the daemon's own: session, prober, estimator. What the estimator was told can be saved, to
+be told to it again later (`tests.support.recorded_link`).
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import numpy as np
 
 from splitd.transport.endpoint import Endpoint
 from splitd.transport.incoming import IncomingRequest
-from splitd.transport.limits import SessionLimits
 from splitd.transport.messages import Hello, ServerLoad, ServerTimings, TensorMeta
 from splitd.transport.prober import Prober
 from splitd.transport.requests import RequestMeta
 from splitd.transport.session import Session
+from tests.support.recorded_link import Recorder
 
 MODEL, CUTS = "ab" * 16, "cd" * 16
 PATIENCE_S = 30.0
@@ -61,8 +62,12 @@ def serve(address: str) -> None:
 
 
 def drive(address: str) -> None:
-    """Carry out requests: {"n_bytes": […], "pause_s": …} sends each size once, {} only tells the link."""
-    session = Session(address, Hello(MODEL, CUTS, "1", "lab"), prober=Prober(), limits=SessionLimits())
+    """Carry out requests: {"n_bytes": […], "pause_s": …} sends each size once, {} only tells the link.
+
+    With "save_to" in it, a request also writes what the estimator has been told so far.
+    """
+    recorder = Recorder()
+    session = Session(address, Hello(MODEL, CUTS, "1", "lab"), prober=Prober(), estimator=recorder)
     session.start()
     session.wait_state("ready", timeout_s=PATIENCE_S)
     last_s = time.monotonic()
@@ -72,8 +77,12 @@ def drive(address: str) -> None:
         sent = []
         for n_bytes in order.get("n_bytes", ()):
             time.sleep(order["pause_s"])
-            sent.append(asdict(send(session, n_bytes, time.monotonic() - last_s)))
+            idle_s = time.monotonic() - last_s
+            recorder.asked(session.clock(), n_bytes, idle_s)
+            sent.append(asdict(send(session, n_bytes, idle_s)))
             last_s = time.monotonic()
+        if "save_to" in order:
+            recorder.save(Path(order["save_to"]))
         link = session.link()
         say(json.dumps({"sent": sent, "state": link.state, "rate": link.up.p50 if link.up else None}))
     session.close()
@@ -104,11 +113,11 @@ class Driver:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def ask(self, *n_bytes: int, pause_s: float = 0.0) -> dict[str, object]:
+    def ask(self, *n_bytes: int, pause_s: float = 0.0, **more: object) -> dict[str, object]:
         """Send some tensors; return what the device reports."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"n_bytes": n_bytes, "pause_s": pause_s}) + "\n")
+        self._process.stdin.write(json.dumps({"n_bytes": n_bytes, "pause_s": pause_s, **more}) + "\n")
         self._process.stdin.flush()
         report: dict[str, object] = json.loads(self._process.stdout.readline())
         return report
@@ -116,6 +125,10 @@ class Driver:
     def send(self, *n_bytes: int, pause_s: float = 0.0) -> list[Sent]:
         """Send some tensors; return each one's prediction and time."""
         return [Sent(**sent) for sent in self.ask(*n_bytes, pause_s=pause_s)["sent"]]  # type: ignore[attr-defined]
+
+    def save(self, path: Path) -> None:
+        """Save what the device's estimator has been told."""
+        self.ask(save_to=str(path))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from statistics import mean, median
 
 import numpy as np
@@ -18,48 +17,15 @@ from splitd.agent.simulation.link import LinkShape
 from splitd.agent.simulation.traces import LoadTrace
 from splitd.agent.simulation.world import World
 from splitd.agent.traces import steps
-from tests.lab.link_ends import Sent, both_ends
-from tests.lab.links import SERVER_ADDRESS, TunLink, VethLink
+from tests.lab import figures
+from tests.lab.figures import ADDRESS, IMAGE, MB, MEDIAN_ERROR, P90_ERROR, WARM_UP, Stable
+from tests.lab.link_ends import both_ends
+from tests.lab.links import TunLink, VethLink
 from tests.lab.netns import INTERFACE, Namespace
 from tests.lab.shaper import Conditions
 from tests.lab.traffic import TCP_SHARE_OF_ETHERNET, TCP_SHARE_OF_IP
 
-MB = 1e6
-IMAGE = 150_000
-ADDRESS = f"tcp://{SERVER_ADDRESS}:7583"
-MEDIAN_ERROR, P90_ERROR = 0.03, 0.10
 SOUND_ERROR = 0.25  # of the median: what is off by more does not follow the link
-WARM_UP = 12  # transfers in which burst, overhead and rate are learned
-STEP_TRANSFERS = 3
-
-
-def errors(sent: Sequence[Sent]) -> list[float]:
-    return [abs(s.predicted_s - s.measured_s) / s.measured_s for s in sent if s.predicted_s is not None]
-
-
-def naive_errors(sent: Sequence[Sent]) -> list[float]:
-    """Errors of an exponentially weighted average of D/T on the same transfers."""
-    rate, found = sent[0].n_bytes / sent[0].measured_s, []
-    for one in sent[1:]:
-        found.append(abs(one.n_bytes / rate - one.measured_s) / one.measured_s)
-        rate += 0.3 * (one.n_bytes / one.measured_s - rate)
-    return found
-
-
-def check(device: Sequence[str], server: Sequence[str], images: tuple[int, int] = (8, 1), *, strict: bool) -> None:
-    with both_ends([*server], [*device], ADDRESS) as driver:
-        sent = driver.send(*[images[i % 2] * IMAGE for i in range(44)], pause_s=0.1)[WARM_UP:]
-    ours, naive = errors(sent), naive_errors(sent)
-    assert len(ours) == len(sent)
-    figures = f"median {median(ours):.2%}, p90 {np.quantile(ours, 0.9):.2%}, average of D/T {median(naive):.2%}"
-    sys.stderr.write(f"predicted network time off by: {figures}\n")
-    assert median(ours) <= SOUND_ERROR
-    if not strict:
-        return
-    assert median(ours) <= MEDIAN_ERROR
-    assert float(np.quantile(ours, 0.9)) <= P90_ERROR
-    # Sizes that are all far above the burst flatter the average: what D/T gets wrong is the offset.
-    assert median(naive) >= (5 if min(images) == 1 else 2) * median(ours)
 
 
 @pytest.fixture
@@ -67,30 +33,23 @@ def strict(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--benchmark-enable"))
 
 
-# At 50 MB/s one image takes 2.7 ms, of which a Python process's wake-up is a tenth: four and 32 of them say more.
-@pytest.mark.parametrize(("rate", "images"), [(1 * MB, (8, 1)), (10 * MB, (8, 1)), (50 * MB, (32, 4))])
-def test_predictions_on_a_stable_link_without_delay(
-    veth_link: VethLink, rate: float, images: tuple[int, int], *, strict: bool
-) -> None:
-    veth_link.set_rates(rate, rate)
-    check(veth_link.device.command(), veth_link.server.command(), images, strict=strict)
+@pytest.mark.parametrize("link", figures.STABLE, ids=lambda link: link.name)
+def test_predictions_on_a_stable_link(link: Stable, *, strict: bool) -> None:
+    with link.driver() as driver:
+        sent = link.send(driver)[WARM_UP:]
+    errors = [abs(s.predicted_s - s.measured_s) / s.measured_s for s in sent if s.predicted_s is not None]
+    averaged = figures.average_errors([(s.n_bytes, s.measured_s) for s in sent])
+    assert len(errors) == len(sent)
+    sys.stderr.write(f"{link.name}: {figures.described(errors, averaged)}\n")
+    assert median(errors) <= (MEDIAN_ERROR if strict else SOUND_ERROR)
+    if strict:
+        assert float(np.quantile(errors, 0.9)) <= P90_ERROR
+        assert median(averaged) >= link.times_better * median(errors)
 
 
-@pytest.mark.parametrize("rate", [1 * MB, 10 * MB])
-def test_predictions_on_a_stable_link_with_twenty_milliseconds(tun_link: TunLink, rate: float, *, strict: bool) -> None:
-    tun_link.set(Conditions(rate_bytes_per_s=rate, delay_s=0.01))
-    check(tun_link.device.command(), tun_link.server.command(), strict=strict)
-
-
-@pytest.mark.parametrize(("before", "after"), [(10 * MB, 3 * MB), (3 * MB, 20 * MB)])
-def test_a_step_of_the_rate_is_followed_within_three_transfers(
-    veth_link: VethLink, before: float, after: float, *, strict: bool
-) -> None:
-    veth_link.set_rates(before, before)
-    with both_ends(veth_link.server.command(), veth_link.device.command(), ADDRESS) as driver:
-        driver.send(*[8 * IMAGE] * 10, pause_s=0.05)
-        veth_link.set_rates(after, after)
-        driver.send(*[8 * IMAGE] * STEP_TRANSFERS, pause_s=0.05)
+@pytest.mark.parametrize(("before", "after"), figures.STEPS)
+def test_a_step_of_the_rate_is_followed_within_three_transfers(before: float, after: float, *, strict: bool) -> None:
+    with figures.stepped(before, after) as driver:
         rate = driver.ask()["rate"]
     assert rate == pytest.approx(after * TCP_SHARE_OF_ETHERNET, rel=0.1 if strict else SOUND_ERROR)
 
