@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from splitd.agent.candidates import Candidates, Wanted
@@ -20,6 +20,7 @@ from splitd.agent.offload import Outcome
 from splitd.agent.patience import patience_s
 from splitd.agent.planner import Planner, PlannerConfig
 from splitd.calibration.profile import LatencyProfile
+from splitd.calibration.profile_pair import ProfilePair
 from splitd.errors import ProfileError, UsageError
 from splitd.transport.link import LinkEstimate
 from splitd.transport.observations import Quantiles
@@ -32,9 +33,19 @@ DEADLINE_MARGIN = 1.5  # a local finish may take this many times its calibrated 
 
 
 class Brain:
-    """Decides for each batch; `decide` and `learn` belong to the pipeline's thread."""
+    """Decides for each batch; `decide` and `learn` belong to the pipeline's thread.
 
-    def __init__(self, candidates: Candidates, session: Session, planner: PlannerSection) -> None:
+    `on_profiles` is called with every new pair of profiles, from that thread or the one that calibrates anew.
+    """
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        session: Session,
+        planner: PlannerSection,
+        on_profiles: Callable[[ProfilePair], None] = lambda _: None,
+    ) -> None:
+        self._on_profiles = on_profiles
         self._candidates = candidates
         self._session = session
         self._section = planner
@@ -129,7 +140,7 @@ class Brain:
 
     def replace_profile(self, profile: LatencyProfile) -> None:
         """Take over a new calibration."""
-        self._candidates.follow(device=profile)
+        self._follow(device=profile)
 
     def factors(self) -> tuple[Quantiles, Quantiles]:
         """Return k_dev and k_srv with their bounds."""
@@ -176,7 +187,13 @@ class Brain:
         except ProfileError as error:
             log.warning("the server's profile cannot be used, so all work stays here: %s", error)
             return
-        self._candidates.follow(server=profile)
+        self._follow(server=profile)
+
+    def _follow(self, *, device: LatencyProfile | None = None, server: LatencyProfile | None = None) -> None:
+        self._candidates.follow(device=device, server=server)
+        pair = self._candidates.pair()
+        if pair is not None:
+            self._on_profiles(pair)
 
 
 def planner_config(section: PlannerSection) -> PlannerConfig:

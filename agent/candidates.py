@@ -14,6 +14,7 @@ from splitd.agent.messages import Kind
 from splitd.calibration.crossing import RAW
 from splitd.calibration.guard import Guard
 from splitd.calibration.profile import LatencyProfile
+from splitd.calibration.profile_pair import ProfilePair
 
 # Sizes and times that differ by less than this share one table: the planner keeps its columns per table.
 _STEP = 0.05
@@ -76,6 +77,16 @@ class Candidates:
             self.device = device or self.device
             self._server = server or self._server
             self._tables.clear()
+
+    def pair(self) -> ProfilePair | None:
+        """Return both ends' profiles and what the guard keeps out; None before the server's profile is known."""
+        with self._lock:
+            device, server = self.device, self._server
+        if server is None:
+            return None
+        positions = range(len(device.cut_names) - 1)
+        refused = [(k, label) for k in positions for label in self._considered(k) if self.guard.refusal(k, label)]
+        return ProfilePair(device, server, frozenset(refused))
 
     def _considered(self, k: int) -> list[str]:
         return [label for label in self.device.codecs_at(k) if k == 0 or label in self._codecs]

@@ -25,7 +25,8 @@ from splitd.agent.profiles import accuracy_settings, calibration_settings
 from splitd.agent.reload import reloaded
 from splitd.calibration.guard import obtain_guard
 from splitd.calibration.obtain import Obtained, obtain_profile
-from splitd.errors import ConfigError, OverloadError, UsageError
+from splitd.calibration.profile_pair import ProfilePair, pair_path
+from splitd.errors import ConfigError, OverloadError, ProfileError, UsageError
 from splitd.transport.handshake import names_hash
 from splitd.transport.keys import ClientKeys, load_pair
 from splitd.transport.limits import SessionLimits
@@ -80,7 +81,7 @@ class AgentDaemon:
         log.info("accuracy: %s", guard.basis)
         codecs = config.planner.codecs
         candidates = Candidates(self.obtained.profile, guard, codecs, network.result_bytes_per_sample)
-        self.brain = Brain(candidates, session, config.planner)
+        self.brain = Brain(candidates, session, config.planner, self._save_profiles)
         offload = Offload(network, session)
         self.pipeline = Pipeline(network, self.intake, self.brain, offload, history=self.history, metrics=self.metrics)
         session.start()
@@ -150,6 +151,13 @@ class AgentDaemon:
             fresh=fresh,
             progress=self.phase.calibrating,
         )
+
+    def _save_profiles(self, pair: ProfilePair) -> None:
+        """Keep both ends' profiles for `splitd replay`; a directory that cannot be written costs no more than that."""
+        try:
+            pair.save(pair_path(self._config.calibration.state_dir, pair.device.key.model_digest))
+        except ProfileError as error:
+            log.warning("%s", error)
 
     def _open_session(self, network: Network) -> Session:
         config = self._config

@@ -29,6 +29,9 @@ BURST_FACTOR = 2.0
 LUMP_GAP = 0.15
 # Rests of a train within this factor of each other run at one rate.
 ALIKE = 1.1
+# A pause is this many times as long as its bytes would usually take, and between these shares of a round trip.
+WAIT_FACTOR = 2.0
+WAIT_SHARES = (0.25, 1.5)
 # Share of the bytes that the rest must hold to speak for the link.
 REST_SHARE = 0.2
 # Lumps and TCP's own dynamics spread readings of a steady link: by about this share for a train of two lumps, and by
@@ -46,17 +49,22 @@ class RateReading:
     duration_s: float
 
 
-def read_rate(arrivals: Sequence[Arrival], *, may_start_slowly: bool = False) -> RateReading | None:
+def read_rate(arrivals: Sequence[Arrival], *, rtt_s: float | None = None) -> RateReading | None:
     """Return the rate of the link, or None where the train is too short to tell.
 
-    `may_start_slowly`: the train came after silence, so that a slow head is TCP's doing and not the link's.
+    `rtt_s` is given for a train that came after silence, so that TCP may have sent it window by window, each after the
+    acknowledgement of the one before: what is missing between them is not the link's doing.
     """
     if len(arrivals) < 3:
         return None
     times, after_first = _lump_ends(arrivals)
+    if rtt_s is not None and len(times) > 1:
+        if len(times) < 4 and _may_be_waits(np.diff(times), rtt_s).any():
+            return None
+        times = _without_waits(times, after_first, rtt_s)
     if times[-1] < SHORTEST_S:
         return _too_fast_to_time(arrivals)
-    first = _steady_from(times, after_first, may_start_slowly=may_start_slowly)
+    first = _steady_from(times, after_first, may_start_slowly=rtt_s is not None)
     duration_s = float(times[-1] - times[first])
     if duration_s < SHORTEST_S:
         return _too_fast_to_time(arrivals)
@@ -77,6 +85,26 @@ def _lump_ends(arrivals: Sequence[Arrival]) -> tuple[Floats, Floats]:
     last = np.append(gaps > LUMP_GAP * (times[-1] - times[0]) / len(gaps), True)
     times, received = times[last], received[last]
     return times - times[0], received - received[0]
+
+
+def _without_waits(times: Floats, received: Floats, rtt_s: float) -> Floats:
+    """Return the times with the pauses closed in which the sender waited for acknowledgements.
+
+    Such a pause lasts up to a round trip, and then the train goes on at the link's rate, which is that of most bytes.
+    """
+    took, sizes = np.diff(times), np.diff(received)
+    order = np.argsort(took / sizes)
+    middle = order[int(np.searchsorted(np.cumsum(sizes[order]), sizes.sum() / 2.0))]
+    usual = sizes * (took[middle] / sizes[middle])
+    waits = (took > WAIT_FACTOR * usual) & _may_be_waits(took, rtt_s)
+    # Slow to the very end, more than once: that is a bucket running empty.
+    if waits[-2:].all():
+        return times
+    return np.concatenate(([0.0], np.cumsum(np.where(waits, usual, took))))
+
+
+def _may_be_waits(took: Floats, rtt_s: float) -> npt.NDArray[np.bool_]:
+    return (took > WAIT_SHARES[0] * rtt_s) & (took < WAIT_SHARES[1] * rtt_s)
 
 
 def _too_fast_to_time(arrivals: Sequence[Arrival]) -> RateReading | None:

@@ -63,7 +63,6 @@ class SessionLimits:
     connect_timeout_s: float = 3.0
     reconnect_s: float = 0.2
     reconnect_max_s: float = 2.0
-    probe_timeout_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,8 @@ class LinkEstimator:
     def on_probe_failed(self, now_s: float) -> None:
         """Note that a probe did not come back: the rates are unknown from here on, not zero."""
         self._rates_unknown = True
+        self._up.doubt()
+        self._down.doubt()
 
     def on_down(self, now_s: float) -> None:
         """Note that the session lost the server; what was known of the rates no longer counts."""
@@ -114,6 +116,8 @@ class LinkEstimator:
         self._heard_s = now_s
         self._rtts.clear()
         self._transfers_s.clear()
+        self._up.restart()
+        self._down.restart()
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """Return what is known at `now_s`."""

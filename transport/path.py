@@ -1,14 +1,15 @@
 """One direction of the link as a formula: how long do D bytes take beyond the round trip?
 
-    time(D, idle) = overhead + max(0, residual · D - credit(idle)) / rate + residual · slow_start · lost(D),  D > 0
+    time(D, idle) = overhead + max(0, residual · D - credit(idle)) / rate + residual · lost(D),  D > 0
 
 `credit` is what passes at line speed before the shaping bites (token bucket, socket buffers); it refills at the link's
-rate. `lost(D)` is what a TCP sender loses that restarts from its initial window (RFC 6928, RFC 5681 §4.1).
+rate. `lost(D)` is what a TCP sender loses after silence, which has made its window smaller (RFC 5681 §4.1, RFC 2861).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from splitd.transport.observations import Quantiles
 
 Floats = npt.NDArray[np.float64]
 
-# RFC 6928: ten segments of 1460 bytes; also Linux's restart window after idle.
+# RFC 6928: ten segments of 1460 bytes; also the least that silence leaves of a window on Linux.
 INITIAL_WINDOW_BYTES = 14_600.0
 
 _EXACT = Quantiles.exactly(1.0)
@@ -28,15 +29,15 @@ class PathModel:
     """What is known about one direction.
 
     `rate` in bytes/s; `credit_bytes` pass at line speed after a long pause; `rtt_s` the round trip; `overhead_s` what
-    every transfer takes beyond that (both ends' event loops); `slow_start` the share (0..1) of a full slow start that
-    transfers after `rto_s` of silence really suffer; `residual` the quantiles of measured over modelled time.
+    every transfer takes beyond that (both ends' event loops); `window_bytes` what TCP may send at once after `rto_s` of
+    silence (infinite: no slow start); `residual` the quantiles of measured over modelled time.
     """
 
     rate: Quantiles
     rtt_s: float = 0.0
     credit_bytes: float = 0.0
     overhead_s: float = 0.0
-    slow_start: float = 0.0
+    window_bytes: float = inf
     rto_s: float = 0.2
     residual: Quantiles = _EXACT
 
@@ -49,9 +50,9 @@ class PathModel:
         if self.credit_bytes > 0.0:
             credit = np.minimum(self.credit_bytes / self.rate.p50, idle_s)
             fluid = np.maximum(fluid - credit, 0.0)
-        if self.slow_start > 0.0:
-            lost = slow_start_seconds(n_bytes, self.rate.p50, self.rtt_s)
-            fluid = fluid + lost * (np.greater(idle_s, self.rto_s) * (self.slow_start * self.residual.p50))
+        if self.window_bytes < self.rate.p50 * self.rtt_s:
+            lost = slow_start_seconds(n_bytes, self.rate.p50, self.rtt_s, self.window_bytes)
+            fluid = fluid + lost * (np.greater(idle_s, self.rto_s) * self.residual.p50)
         if self.overhead_s > 0.0:
             fluid = fluid + (n_bytes > 0.0) * self.overhead_s
         return fluid
@@ -62,18 +63,20 @@ class PathModel:
         return self.residual.scaled(middle / self.residual.p50)
 
 
-def slow_start_seconds(n_bytes: Floats, rate_bytes_per_s: float, rtt_s: float) -> Floats:
-    """Return how much longer each size takes when the sender starts from the initial window instead of a full pipe.
+def slow_start_seconds(
+    n_bytes: Floats, rate_bytes_per_s: float, rtt_s: float, window_bytes: float | Floats = INITIAL_WINDOW_BYTES
+) -> Floats:
+    """Return how much longer each size takes when the sender starts from `window_bytes` instead of a full pipe.
 
     The window doubles every round trip until it fills the pipe (rate · rtt); until then each round trip moves one
-    window instead of one pipe. The answer is continuous in the size and never falls as it grows.
+    window instead of one pipe. The answer is continuous in the size and never falls as it grows. Sizes and windows may
+    be arrays that broadcast together.
     """
     pipe = rate_bytes_per_s * rtt_s
-    if pipe <= INITIAL_WINDOW_BYTES:
-        return np.zeros_like(n_bytes)
+    window = np.minimum(window_bytes, max(pipe, 1.0))  # a window that fills the pipe loses nothing
     # Bytes sent before the window that is about to be sent, for each size: W·(2^n - 1) with n whole rounds behind it.
-    rounds: Floats = np.floor(np.log2(np.maximum(n_bytes - 1.0, 0.0) / INITIAL_WINDOW_BYTES + 1.0))
-    rounds = np.minimum(rounds, np.ceil(np.log2(pipe / INITIAL_WINDOW_BYTES)))
-    before = INITIAL_WINDOW_BYTES * (np.exp2(rounds) - 1.0)
+    rounds = np.floor(np.log2(np.maximum(n_bytes - 1.0, 0.0) / window + 1.0))
+    rounds = np.minimum(rounds, np.ceil(np.log2(max(pipe, 1.0) / window)))
+    before = window * (np.exp2(rounds) - 1.0)
     lost: Floats = rounds * rtt_s - before / rate_bytes_per_s
     return lost

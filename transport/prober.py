@@ -16,11 +16,13 @@ from splitd.transport.observations import Transfer
 
 # A probe should keep the link busy this long: over fifty times the receiver's jitter.
 _PROBE_S = 0.02
-_SMALLEST_BYTES, _LARGEST_BYTES = 6_000, 1_000_000
+_SMALLEST_BYTES, _LARGEST_BYTES = 3_000, 1_000_000
 _MESSAGES = 8
+# A report that is later than this, and than three times what was expected, is no accident of the scheduler.
+_LATE_S, _TIMEOUT_S = 0.2, 2.0
 # While nothing is known of a link, it is allowed this rate's share: some cellular links are no faster.
 _UNKNOWN_RATE = 50_000.0
-# Once, at the start, probes may grow until they reach past any bucket: 6 + 25 + 103 + 320 KB, and one more.
+# Once, at the start, probes may grow until they reach past any bucket: 3 + 13 + 51 + 206 + 320 KB.
 _FIRST_BUDGET_BYTES = 800_000
 # With no rate known no batch is offloaded, so there is less to disturb and more to gain.
 _QUIET_UNKNOWN_S = 0.05
@@ -44,10 +46,14 @@ class ProbeConfig:
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """Send `messages` messages of `message_bytes` each; the probe has failed if no report came within `timeout_s`."""
+    """Send `messages` messages of `message_bytes` each.
+
+    After `late_s` without a report the link is not what it was; after `timeout_s` the probe has failed.
+    """
 
     messages: int
     message_bytes: int
+    late_s: float
     timeout_s: float
 
     @property
@@ -121,7 +127,8 @@ class Prober:
         n_bytes = int(min(_LARGEST_BYTES, max(_SMALLEST_BYTES, wanted)))
         rtt_s = estimate.rtt_s.p90 if estimate.rtt_s else 0.0
         expected_s = n_bytes / (estimate.up.p10 if estimate.up else _UNKNOWN_RATE) + rtt_s
-        return ProbePlan(_MESSAGES, -(-n_bytes // _MESSAGES), max(1.0, 4.0 * expected_s))
+        late_s = max(_LATE_S, 3.0 * expected_s)
+        return ProbePlan(_MESSAGES, -(-n_bytes // _MESSAGES), late_s, max(_TIMEOUT_S, 2.0 * late_s))
 
     def _fill(self, now_s: float, estimate: LinkEstimate) -> None:
         """Add to the budget what the share allows; it never holds more than the largest probe."""

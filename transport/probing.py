@@ -28,11 +28,12 @@ _LOOK_S = 0.05
 class _Flight:
     probe_id: int
     plan: ProbePlan
-    expires_s: float
+    queued_s: float
     idle_before_s: float = math.inf
     started_s: float | None = None
     sent_bytes: int = 0
     is_overtaken: bool = False
+    is_late: bool = False
 
 
 class Probing:
@@ -60,14 +61,13 @@ class Probing:
     def due(self, now_s: float, probe_id: int) -> Sequence[Probe]:
         """Return the messages of a probe that is to be sent now under this id; none if it is not time for one."""
         self._now_s = now_s
-        self._expire(now_s)
         if self._flight is not None:
             return ()
         plan = self._prober.due(now_s, self._estimator.estimate(now_s), now_s - self._last_bulk_s)
         if plan is None:
             return ()
         self.sent += 1
-        self._flight = _Flight(probe_id, plan, now_s + plan.timeout_s)
+        self._flight = _Flight(probe_id, plan, now_s)
         payload = memoryview(_FILLING)[: plan.message_bytes]
         return [Probe(index, plan.messages, payload) for index in range(plan.messages)]
 
@@ -121,12 +121,16 @@ class Probing:
             self._flight = None
             self._prober.on_failed(self._now_s)
 
-    def _expire(self, now_s: float) -> None:
-        """Give up a probe whose report is overdue: from here on the rates are unknown, not zero."""
+    def expire(self, now_s: float) -> None:
+        """Doubt the link when a report is late, give the probe up when it does not come: unknown, not zero."""
         flight = self._flight
-        if flight is not None and now_s >= flight.expires_s:
-            if not flight.is_overtaken:
-                self.failed += 1
-                self._estimator.on_probe_failed(now_s)
+        if flight is None:
+            return
+        waited_s = now_s - flight.queued_s
+        if waited_s >= flight.plan.late_s and not (flight.is_late or flight.is_overtaken):
+            flight.is_late = True
+            self._estimator.on_probe_failed(now_s)
+        if waited_s >= flight.plan.timeout_s:
+            self.failed += not flight.is_overtaken
             self._flight = None
             self._prober.on_failed(now_s)

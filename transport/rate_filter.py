@@ -36,6 +36,11 @@ class RateFilter:
         self._drift = _FIRST_DRIFT
         self._residual = 0.0
         self._pending: float | None = None
+        self._doubted = False
+
+    def doubt(self) -> None:
+        """Note that the rate may be another one by now: the next reading that is far off is a level shift by itself."""
+        self._doubted = True
 
     def observe(self, now_s: float, reading: RateReading) -> bool:
         """Take in one reading; return whether it completed a level shift."""
@@ -81,7 +86,9 @@ class RateFilter:
         """Jump to the mean of two readings when both were far off to the same side."""
         large = residual > log(1.0 + LEVEL_SHIFT) or residual < log(1.0 - LEVEL_SHIFT)
         previous, self._pending = self._pending, residual if large else None
-        if previous is None or not large or previous * residual < 0.0:
+        doubted, self._doubted = self._doubted, False
+        confirmed = doubted or (previous is not None and previous * residual > 0.0)
+        if not large or not confirmed:
             return False
         self._level = value
         self._variance = max(self._variance, LEVEL_SHIFT**2 / 4.0)

@@ -166,16 +166,8 @@ class SessionCore:
             self._lose(now_s, f"no answer to our HELLO within {self._limits.hello_timeout_s:g} s", reset=True)
         if self.state in WELCOMED_STATES:
             self._watch(now_s)
-        quiet = self.window.in_flight_bytes == 0
-        if self.state in WELCOMED_STATES and self._pinger.is_due(now_s, quiet=quiet):
-            self._send(Ping(self._pinger.ping(now_s, quiet=quiet)))
-        if (
-            self.state is SessionState.READY
-            and quiet
-            and not self.requests.is_busy
-            and not self._pinger.is_timing(now_s)
-        ):
-            self._probe(now_s)
+        if self.state in WELCOMED_STATES:
+            self._measure(now_s)
 
     def next_wake_s(self, now_s: float) -> float:
         """Return when `on_tick` has something to do next, if nothing else happens."""
@@ -264,10 +256,16 @@ class SessionCore:
     def _on_probe_report(self, now_s: float, envelope: wire.Envelope, report: ProbeReport) -> None:
         self._probing.on_report(envelope.request_id, now_s, report)
 
-    def _probe(self, now_s: float) -> None:
-        """Send a probe if one is due; the link is idle."""
-        for message in self._probing.due(now_s, self._new_id()):
-            self._queue(outgoing(message, epoch=self.epoch, request_id=self._next_request_id))
+    def _measure(self, now_s: float) -> None:
+        """Ping, and probe the link while it is idle."""
+        self._probing.expire(now_s)
+        quiet = self.window.in_flight_bytes == 0
+        if self._pinger.is_due(now_s, quiet=quiet):
+            self._send(Ping(self._pinger.ping(now_s, quiet=quiet)))
+        idle = quiet and self.state is SessionState.READY and not self.requests.is_busy
+        if idle and not self._pinger.is_timing(now_s):
+            for message in self._probing.due(now_s, self._new_id()):
+                self._queue(outgoing(message, epoch=self.epoch, request_id=self._next_request_id))
         self.counters.probes = self._probing.sent
         self.counters.failed_probes = self._probing.failed
 

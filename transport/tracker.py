@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import exp, log, sqrt
-from statistics import median
+from math import exp, inf, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
 from splitd.transport.dispersion import JITTER_S, read_rate
 from splitd.transport.observations import Quantiles, Transfer
-from splitd.transport.path import PathModel, slow_start_seconds
+from splitd.transport.path import INITIAL_WINDOW_BYTES, PathModel, slow_start_seconds
 from splitd.transport.rate_filter import RateFilter
 from splitd.transport.theilsen import TheilSen
 
@@ -36,6 +35,10 @@ _ERROR_GAIN = 0.3
 _FIT_ADVANTAGE = 0.8
 _GOOD_ENOUGH = 0.03
 _RATE_ERROR = 0.25
+# So many transfers after a connection was made its window may still be small.
+_FRESH = 4
+# What silence may leave of TCP's window; the largest, which is as good as any larger, first.
+_WINDOWS = INITIAL_WINDOW_BYTES * 2.0 ** np.arange(10.0, -0.1, -0.25)
 # Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones.
 _TELLING_S = 2e-3
 # A credit below this share of what the transfer could have used was used up.
@@ -57,10 +60,20 @@ class PathTracker:
         self._filter = RateFilter()
         self._offsets: deque[_Weighed] = deque(maxlen=_WINDOW)
         self._most_offsets: deque[_Weighed] = deque(maxlen=_WINDOW)
-        self._slow_starts: deque[float] = deque(maxlen=_WINDOW)
+        self._losses: deque[tuple[int, _Weighed]] = deque(maxlen=_WINDOW)
+        self._window_bytes = inf
         self._residuals: deque[_Weighed] = deque(maxlen=_RESIDUALS)
         self._line = TheilSen()
         self._errors = {"dispersion": _RATE_ERROR, "fit": _RATE_ERROR}
+        self._fresh = _FRESH
+
+    def restart(self) -> None:
+        """Note that there is a new connection, whose window is still small."""
+        self._fresh = _FRESH
+
+    def doubt(self) -> None:
+        """Note that the rate may be another one by now."""
+        self._filter.doubt()
 
     @property
     def samples(self) -> int:
@@ -83,13 +96,15 @@ class PathTracker:
         timed = transfer.direction == "up" and transfer.elapsed_s > 0.0
         if timed:
             self._judge(now_s, transfer, rtt_s)
-        reading = read_rate(transfer.arrivals, may_start_slowly=transfer.idle_before_s > self._rto_s)
-        before = self._filter.rate(now_s)
+        may_wait = self._fresh > 0 or transfer.idle_before_s > self._rto_s
+        self._fresh -= self._fresh > 0
+        reading = read_rate(transfer.arrivals, rtt_s=rtt_s if may_wait else None)
         shifted = reading is not None and self._filter.observe(now_s, reading)
         if shifted:
             self._line.clear(keep=1)
-            self._residuals.clear()
-            self._rescale_credits(before, now_s, rtt_s)
+            # What was explained with the wrong rate explains nothing with the right one.
+            for explained in (self._residuals, self._offsets, self._most_offsets, self._losses):
+                explained.clear()
         if timed:
             self._line.add(transfer.n_bytes, transfer.elapsed_s)
             if not shifted:
@@ -114,7 +129,7 @@ class PathTracker:
             rto_s=self._rto_s,
             credit_bytes=max(0.0, -offset_s * rate.p50),
             overhead_s=max(0.0, offset_s),
-            slow_start=0.0 if line is not None else min(1.0, median(self._slow_starts or (0.0,))),
+            window_bytes=self._window_bytes if line is None else inf,
         )
 
     def _offset(self, rtt_s: float) -> float:
@@ -143,9 +158,10 @@ class PathTracker:
         if rate is None:
             return
         offset_s = transfer.elapsed_s - transfer.n_bytes / rate.p50
-        lost_s = float(slow_start_seconds(np.array([float(transfer.n_bytes)]), rate.p50, rtt_s)[0])
-        if transfer.idle_before_s > self._rto_s and lost_s > 0.0:
-            self._slow_starts.append(max(0.0, offset_s - self._offset(rtt_s)) / lost_s)
+        if transfer.idle_before_s > self._rto_s and rate.p50 * rtt_s > INITIAL_WINDOW_BYTES:
+            loss = _Weighed(offset_s - self._offset(rtt_s), 1.0 / _noise_s(transfer.elapsed_s))
+            self._losses.append((transfer.n_bytes, loss))
+            self._window_bytes = self._fitting_window(rate.p50, rtt_s)
             return
         # A credit below what the transfer could have used was used up, so its size is known; else it is at least that.
         usable_s = min(transfer.n_bytes / rate.p50, transfer.idle_before_s)
@@ -153,15 +169,13 @@ class PathTracker:
         offset = _Weighed(offset_s, 1.0 / _noise_s(transfer.elapsed_s))
         (self._offsets if spent else self._most_offsets).append(offset)
 
-    def _rescale_credits(self, before: Quantiles | None, now_s: float, rtt_s: float) -> None:
-        """Keep credits, which are bytes, while the rate that turns them into seconds jumps."""
-        after = self._filter.rate(now_s)
-        if before is None or after is None:
-            return
-        for offsets in (self._offsets, self._most_offsets):
-            for i, (offset_s, weight) in enumerate(offsets):
-                if offset_s < rtt_s:
-                    offsets[i] = _Weighed(rtt_s + (offset_s - rtt_s) * before.p50 / after.p50, weight)
+    def _fitting_window(self, rate: float, rtt_s: float) -> float:
+        """Return the window after silence that explains best what transfers after silence lost; inf: none needed."""
+        sizes = np.array([float(n_bytes) for n_bytes, _ in self._losses])
+        seen, weights = np.array([loss for _, loss in self._losses]).T
+        lost = slow_start_seconds(sizes, rate, rtt_s, _WINDOWS[:, None])
+        best = int(np.abs((lost - seen) * weights).sum(axis=1).argmin())
+        return float(_WINDOWS[best]) if best > 0 else inf
 
     def _residual(self, now_s: float) -> Quantiles:
         """Return the quantiles of measured over predicted time, wider the older the rate is."""

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from splitd.agent.planner import PlannerConfig
 from splitd.agent.simulation.link import LinkShape
-from splitd.agent.simulation.replay import Setting, costs_of, load_pair, play, policy_names
+from splitd.agent.simulation.replay import Setting, costs_of, open_pair, play, policy_names
 from splitd.agent.simulation.summary import Figures, document, summarise
 from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, load_load_trace, open_trace
 
@@ -64,7 +64,7 @@ def command(
     Regret is T/T_oracle - 1 of each batch; the oracle knows rate and load of each batch in advance.
     """
     setting = Setting(
-        costs=costs_of(load_pair(profile), batch, privacy=privacy),
+        costs=costs_of(open_pair(profile), batch, privacy=privacy),
         batch=batch,
         shape=LinkShape(delay_s=rtt_ms / 2e3, loss=loss),
         load=LoadTrace() if load is None else load_load_trace(load),

@@ -72,7 +72,8 @@ class Heartbeat:
         self._probe_id += 1
         probe_id, transfer = self._probe_id, self._world.seen(crossing, "probe")
         self._at(transfer.ended_s, lambda t: self._came_back(t, probe_id, transfer))
-        self._at(self._now_s + plan.timeout_s, lambda t: self._timed_out(t, probe_id))
+        self._at(self._now_s + plan.late_s, lambda t: self._is_late(t, probe_id))
+        self._at(self._now_s + plan.timeout_s, lambda _: self._timed_out(probe_id))
 
     def _came_back(self, now_s: float, probe_id: int, transfer: Transfer) -> None:
         if probe_id != self._probe_id:
@@ -82,8 +83,11 @@ class Heartbeat:
         self._prober.on_done(now_s, transfer, self._estimator.estimate(now_s))
         self._on_probe(transfer)
 
-    def _timed_out(self, now_s: float, probe_id: int) -> None:
+    def _is_late(self, now_s: float, probe_id: int) -> None:
+        if probe_id == self._probe_id:
+            self._estimator.on_probe_failed(now_s)
+
+    def _timed_out(self, probe_id: int) -> None:
         if probe_id == self._probe_id:
             self._probe_id += 1
-            self._estimator.on_probe_failed(now_s)
-            self._prober.on_failed(now_s)
+            self._prober.on_failed(self._now_s)

@@ -22,13 +22,14 @@ class LinkShape:
     """What a link has besides its rate.
 
     `delay_s`: one way. `loss`: share of packets lost; goodput falls to what TCP makes of it (Mathis et al., 1997).
-    `slow_start`: the sender restarts from its initial window after `rto_s` of silence.
+    `slow_start`: the sender's window starts at ten segments, doubles while it is what limits, and halves with every
+    retransmission timeout of silence (a round trip and `least_rto_s`), as on Linux.
     """
 
     delay_s: float = 0.01
     loss: float = 0.0
     slow_start: bool = True
-    rto_s: float = 0.2
+    least_rto_s: float = 0.2
 
     @property
     def rtt_s(self) -> float:
@@ -89,40 +90,50 @@ class SimulatedLink:
         self.clock = RateClock(trace, shape)
         self.free_s = 0.0
         self.last_s = -inf
+        self._window_bytes = INITIAL_WINDOW_BYTES
 
     def send(self, start_s: float, sizes: Sequence[int]) -> list[float]:
         """Send messages back to back from `start_s` on; return when each has completely arrived."""
-        arrivals = self.arrivals(start_s, sizes)
+        arrivals, self._window_bytes = self._cross(start_s, sizes)
         self.free_s = self.last_s = arrivals[-1] - self.shape.delay_s
         return arrivals
 
     def arrivals(self, start_s: float, sizes: Sequence[int]) -> list[float]:
         """Return when each message would have arrived, without sending it."""
+        return self._cross(start_s, sizes)[0]
+
+    def _cross(self, start_s: float, sizes: Sequence[int]) -> tuple[list[float], float]:
+        """Return when each message arrives, and the window after them."""
         begin_s = max(start_s, self.free_s)
-        cold = self.shape.slow_start and begin_s - self.last_s > self.shape.rto_s
-        ends, sent = [], 0.0
-        legs = self._legs(begin_s, float(sum(sizes)), cold=cold)
-        leg = 0
+        legs, window = self._legs(begin_s, float(sum(sizes)))
+        ends, sent, leg = [], 0.0, 0
         for size in sizes:
             sent += size
             while leg + 1 < len(legs) and sent > legs[leg + 1][1]:
                 leg += 1
             leg_start_s, before = legs[leg]
             ends.append(self.clock.finish(leg_start_s, sent - before) + self.shape.delay_s)
-        return ends
+        return ends, window
 
-    def _legs(self, begin_s: float, n_bytes: float, *, cold: bool) -> list[tuple[float, float]]:
-        """Return (start, bytes before it) of the stretches that the sender sends without a pause.
+    def _legs(self, begin_s: float, n_bytes: float) -> tuple[list[tuple[float, float]], float]:
+        """Return (start, bytes before it) of the stretches that the sender sends without a pause, and its last window.
 
-        A cold sender sends one window a round trip, twice as much each time, until a window fills the pipe.
+        It sends one window a round trip, twice as much each time, until a window fills the pipe.
         """
         legs = [(begin_s, 0.0)]
-        window = INITIAL_WINDOW_BYTES
-        while cold and legs[-1][1] + window < n_bytes:
+        if not self.shape.slow_start:
+            return legs, inf
+        window = self._window_after(begin_s - self.last_s)
+        while legs[-1][1] + window < n_bytes:
             start_s, before = legs[-1]
             sent_s = self.clock.finish(start_s, window)
             if sent_s >= start_s + self.shape.rtt_s:
                 break
             legs.append((start_s + self.shape.rtt_s, before + window))
             window *= 2.0
-        return legs
+        return legs, window
+
+    def _window_after(self, idle_s: float) -> float:
+        """Return what silence leaves of the window."""
+        timeouts = min(idle_s / (self.shape.rtt_s + self.shape.least_rto_s), 64.0)
+        return max(INITIAL_WINDOW_BYTES, self._window_bytes * 0.5 ** int(timeouts))

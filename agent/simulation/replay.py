@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -16,11 +15,9 @@ from splitd.agent.simulation.policies import Dynamic, Policy, Static, ewma, neur
 from splitd.agent.simulation.traces import LoadTrace
 from splitd.agent.simulation.world import Outcome, World
 from splitd.agent.traces import Trace
-from splitd.calibration import untrusted
-from splitd.calibration.profile import LatencyProfile
-from splitd.errors import ProfileError, UsageError
+from splitd.calibration.profile_pair import ProfilePair, load_pair
+from splitd.errors import UsageError
 
-PROFILE_KIND = "splitd profile pair"
 FIXED = ("dynamic", "local", "full", "jpeg", "ewma", "neurosurgeon", "oracle")
 # The daemon has long connected and probed when its first batch comes.
 WARM_UP_S = 3.0
@@ -62,34 +59,27 @@ class Played:
     label: str
 
 
-def load_pair(path: Path | None) -> tuple[LatencyProfile, LatencyProfile]:
-    """Return device and server profile from a file, or the reference that comes with splitd.
+def open_pair(path: Path | None) -> ProfilePair:
+    """Return the profiles of both ends from a file, or the reference that comes with splitd.
 
     The reference is efficientnet_b0 on one core throttled to 0.17, its server the same core at full speed.
 
     Raises:
         ProfileError: The file is not a pair of profiles.
     """
-    try:
-        if path is None:
-            text = resources.files("splitd.agent").joinpath("data/reference_profile.json").read_text(encoding="utf-8")
-        else:
-            text = path.read_text(encoding="utf-8")
-        document = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"{path}: cannot be read as a profile pair: {error}") from None
-    if untrusted.field(document, "kind", "profile pair") != PROFILE_KIND:
-        raise ProfileError(f"{path}: expected `kind: {PROFILE_KIND}` with a device and a server profile")
-    device = LatencyProfile.from_json(untrusted.field(document, "device", "profile pair"))
-    return device, LatencyProfile.from_json(untrusted.field(document, "server", "profile pair"))
+    if path is not None:
+        return load_pair(path)
+    with resources.as_file(resources.files("splitd.agent").joinpath("data/reference_profile.json")) as reference:
+        return load_pair(reference)
 
 
-def costs_of(
-    pair: tuple[LatencyProfile, LatencyProfile], batch: int, *, privacy: bool = False
-) -> tuple[CandidateCost, ...]:
+def costs_of(pair: ProfilePair, batch: int, *, privacy: bool = False) -> tuple[CandidateCost, ...]:
     """Return every candidate that the pair of profiles allows for a batch size; `privacy`: without full offloading."""
-    device, server = pair
-    return candidate_costs(device, server, batch, device.key.codecs, lambda k, _: k > 0 or not privacy)
+
+    def allowed(k: int, codec: str) -> bool:
+        return (k, codec) not in pair.refused and (k > 0 or not privacy)
+
+    return candidate_costs(pair.device, pair.server, batch, pair.device.key.codecs, allowed)
 
 
 def policy_names(costs: Sequence[CandidateCost]) -> tuple[str, ...]:

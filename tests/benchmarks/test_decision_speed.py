@@ -33,7 +33,7 @@ def state(*, full: bool) -> State:
     rate = Quantiles(2e6, 3e6, 4e6)
     path = PathModel(rate, 0.02, residual=spread)
     if full:
-        path = PathModel(rate, 0.02, credit_bytes=7e4, overhead_s=1e-3, slow_start=0.5, residual=spread)
+        path = PathModel(rate, 0.02, credit_bytes=7e4, overhead_s=1e-3, window_bytes=2e4, residual=spread)
     link = LinkEstimate("up", rtt_s=Quantiles(0.01, 0.02, 0.03), up=rate, up_path=path)
     return State(link, k_dev=spread, previous=(3, "u8"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 from hypothesis import given, settings
@@ -49,7 +50,7 @@ def states(draw: st.DrawFn) -> State:
         rtt_s=rtt_s,
         credit_bytes=draw(st.sampled_from([0.0, 70_000.0])),
         overhead_s=draw(st.sampled_from([0.0, 1e-3])),
-        slow_start=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        window_bytes=draw(st.sampled_from([inf, 14_600.0, 50_000.0])),
         residual=draw(bounds(draw(st.floats(0.5, 2.0)))),
     )
     link = LinkEstimate("up", rtt_s=draw(bounds(rtt_s)), up=path.rate, up_path=path)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from splitd.agent.costs import CHUNK_HEADER_BYTES, candidate_costs, sent_bytes
-from splitd.agent.simulation.replay import load_pair
+from splitd.agent.simulation.replay import open_pair
 from splitd.calibration.profile import LatencyProfile
 from splitd.errors import ProfileError
 
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[LatencyProfile, LatencyProfile]:
-    return load_pair(None)
+    return open_pair(None).device, open_pair(None).server
 
 
 def test_every_cut_and_codec_that_both_ends_measured_is_a_candidate(

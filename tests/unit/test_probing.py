@@ -55,11 +55,22 @@ def test_a_probe_that_does_not_come_back_makes_the_rate_unknown(pair: Pair, esti
     pair.session.window.take_back(pair.session.window.in_flight_bytes)
     for _ in range(100):
         pair.pass_time(0.1)
-        if estimator.failed_probes:
+        if pair.session.counters.failed_probes:
             break
         pair.exchange()
     assert estimator.failed_probes == 1
     assert pair.session.counters.failed_probes == 1
+
+
+def test_a_late_probe_makes_the_rate_unknown_until_its_report_comes(pair: Pair, estimator: RecordingEstimator) -> None:
+    pair.pass_time(0.1)
+    pair.device_sends()
+    pair.pass_time(0.5)
+    assert estimator.failed_probes == 1
+    pair.server_sends()
+    (transfer,) = probes(estimator)
+    assert transfer.elapsed_s == pytest.approx(0.5)
+    assert pair.session.counters.failed_probes == 0
 
 
 def test_no_probe_starts_while_a_request_is_under_way(pair: Pair) -> None:

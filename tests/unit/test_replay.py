@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from splitd.agent.commands.replay import command
 from splitd.agent.planner import PlannerConfig
 from splitd.agent.simulation.link import LinkShape
-from splitd.agent.simulation.replay import Setting, costs_of, load_pair, play, policy_names
+from splitd.agent.simulation.replay import Setting, costs_of, open_pair, play, policy_names
 from splitd.agent.simulation.summary import summarise
 from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, load_load_trace, open_trace
 from splitd.agent.traces import Trace, steps
@@ -31,7 +31,7 @@ def lte(name: str) -> Trace:
 
 def setting(batch: int = 1, *, privacy: bool = False) -> Setting:
     config = PlannerConfig(privacy=privacy)
-    return Setting(costs_of(load_pair(None), batch, privacy=privacy), batch, LinkShape(), LoadTrace(), config)
+    return Setting(costs_of(open_pair(None), batch, privacy=privacy), batch, LinkShape(), LoadTrace(), config)
 
 
 def first(trace: Trace, seconds: float) -> Trace:
@@ -133,7 +133,7 @@ def test_what_is_no_profile_pair_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "profile.json"
     path.write_text(text)
     with pytest.raises(ProfileError):
-        load_pair(path)
+        open_pair(path)
 
 
 @pytest.mark.parametrize("row", ["0,0,0", "0,1,-1", "1,1,0", "0,nan,0", "0,1", "a,b,c"])

@@ -38,15 +38,26 @@ def test_an_outage_is_waited_out() -> None:
     assert link.send(0.95, (100_000,)) == pytest.approx([2.11])
 
 
-def test_a_cold_sender_waits_for_acknowledgements_until_the_pipe_is_full() -> None:
-    shape = LinkShape(delay_s=0.05)
-    link = SimulatedLink(steps("flat", (10.0, 10e6)), shape)
-    cold = link.send(0.0, (150_000,))[0]
-    warm = link.send(cold, (150_000,))[0] - cold
-    # 14.6, 29.2 and 58.4 KB take a round trip of 100 ms each, the rest runs through.
-    assert cold == pytest.approx(0.05 + 3 * 0.1 + (150_000 - 102_200) / 10e6)
-    assert warm == pytest.approx(0.015 + 0.05, abs=0.051)
-    assert link.arrivals(link.last_s + 0.3, (150_000,))[0] - link.last_s - 0.3 == pytest.approx(cold)
+def test_a_sender_waits_for_acknowledgements_until_its_window_fills_the_pipe() -> None:
+    link = SimulatedLink(steps("flat", (10.0, 10e6)), LinkShape(delay_s=0.05))
+    took = [link.send(start_s := max(0.0, link.last_s), (150_000,))[0] - start_s for _ in range(3)]
+    # 14.6, 29.2 and 58.4 KB take a round trip of 100 ms each, the rest runs through; then 116.8 KB; then all at once.
+    assert took == pytest.approx([0.05 + 0.3 + 0.00478, 0.05 + 0.1 + 0.00332, 0.05 + 0.015])
+
+
+def test_silence_halves_the_window_with_every_timeout() -> None:
+    link = SimulatedLink(steps("flat", (10.0, 10e6)), LinkShape(delay_s=0.05))
+    for _ in range(3):
+        link.send(max(0.0, link.last_s), (150_000,))
+
+    def after(idle_s: float) -> float:
+        return link.arrivals(link.last_s + idle_s, (150_000,))[0] - link.last_s - idle_s
+
+    warm, once, twice, often = after(0.29), after(0.31), after(0.61), after(60.0)
+    assert warm == pytest.approx(0.065)
+    assert once == pytest.approx(0.05 + 0.1 + (150_000 - 116_800) / 10e6)
+    assert twice == pytest.approx(0.05 + 0.1 + (150_000 - 58_400) / 10e6)
+    assert often == pytest.approx(0.05 + 0.3 + 0.00478)
 
 
 def test_a_slow_link_has_no_slow_start_to_speak_of() -> None:
