@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log
 
-from splitd.transport.dispersion import BURST_BYTES
+from splitd.transport.dispersion import BURST_BYTES, read_rate
 from splitd.transport.link import LinkEstimate
 from splitd.transport.observations import Transfer
 
@@ -41,7 +41,7 @@ class ProbeConfig:
     share: float = 0.01
     quiet_s: float = 0.5
     shortest_s: float = 1.0
-    longest_s: float = 5.0
+    longest_s: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ class Prober:
             self._next_s = now_s
             return
         self._burst_bytes = 0
-        surprised = self._expected is None or abs(log(estimate.up.p50 / self._expected)) > _SURPRISE
-        self._pause(now_s, longer=not surprised)
+        self._pause(now_s, longer=not self._is_surprise(transfer))
 
     def on_failed(self, now_s: float) -> None:
         """Note that a probe got lost; the next one is small again, and not at once."""
@@ -112,8 +111,15 @@ class Prober:
         self._pause(now_s, longer=True)
 
     def on_data(self, now_s: float) -> None:
-        """Note that real data has crossed, which tells more than a probe."""
-        self._next_s = max(self._next_s, now_s + self._config.shortest_s)
+        """Note that real data has crossed, which tells more than a probe; only when it stops probes are needed."""
+        self._next_s = max(self._next_s, now_s + self._config.longest_s)
+
+    def _is_surprise(self, transfer: Transfer) -> bool:
+        """Tell whether a probe says something else than was expected, even if the estimate does not believe it yet."""
+        reading = read_rate(transfer.arrivals)
+        if self._expected is None:
+            return True
+        return reading is not None and abs(log(reading.rate_bytes_per_s / self._expected)) > _SURPRISE
 
     def _pause(self, now_s: float, *, longer: bool) -> None:
         wanted = self._pause_s * 2.0 if longer else self._config.shortest_s

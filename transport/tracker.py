@@ -24,6 +24,8 @@ from splitd.transport.theilsen import TheilSen
 _SIGMAS_TO_P90 = 1.2816
 # Equal transfers on a steady link differ by this share, and by the receiver's jitter.
 _TIME_NOISE = 0.02
+# How far off a prediction by the formula alone is expected to be.
+_PRIOR_NOISE = 0.1
 _WINDOW = 12
 _RESIDUALS = 12
 # Before enough has been measured, predictions are taken to be off by a fifth.
@@ -45,11 +47,11 @@ _TELLING_S = 2e-3
 _SPENT = 0.8
 
 
-class _Weighed(NamedTuple):
-    """A value and how much it tells: one over its standard deviation."""
+class _Seen(NamedTuple):
+    """What one transfer showed, and how long it took: long ones tell less of offsets and more of factors."""
 
     value: float
-    weight: float
+    elapsed_s: float
 
 
 class PathTracker:
@@ -58,11 +60,11 @@ class PathTracker:
     def __init__(self, rto_s: float) -> None:
         self._rto_s = rto_s
         self._filter = RateFilter()
-        self._offsets: deque[_Weighed] = deque(maxlen=_WINDOW)
-        self._most_offsets: deque[_Weighed] = deque(maxlen=_WINDOW)
-        self._losses: deque[tuple[int, _Weighed]] = deque(maxlen=_WINDOW)
+        self._offsets: deque[_Seen] = deque(maxlen=_WINDOW)
+        self._most_offsets: deque[_Seen] = deque(maxlen=_WINDOW)
+        self._losses: deque[tuple[int, _Seen]] = deque(maxlen=_WINDOW)
         self._window_bytes = inf
-        self._residuals: deque[_Weighed] = deque(maxlen=_RESIDUALS)
+        self._residuals: deque[_Seen] = deque(maxlen=_RESIDUALS)
         self._line = TheilSen()
         self._errors = {"dispersion": _RATE_ERROR, "fit": _RATE_ERROR}
         self._fresh = _FRESH
@@ -135,7 +137,8 @@ class PathTracker:
     def _offset(self, rtt_s: float) -> float:
         """Return what a transfer takes beyond D/r; like the round trip as long as nothing is known."""
         if self._offsets:
-            return _median(self._offsets)
+            noises = zip(self._offsets, self._noises_s(self._offsets), strict=True)
+            return _median((seen.value, noise_s**-2.0) for seen, noise_s in noises)
         return min((rtt_s, *(most.value for most in self._most_offsets)))
 
     def _judge(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
@@ -150,7 +153,7 @@ class PathTracker:
             self._errors[method] += _ERROR_GAIN * (error - self._errors[method])
             if method == used and max(measured_s, predicted_s) > _TELLING_S:
                 residual = log((measured_s + JITTER_S) / (predicted_s + JITTER_S))
-                self._residuals.append(_Weighed(residual, transfer.elapsed_s / _noise_s(transfer.elapsed_s)))
+                self._residuals.append(_Seen(residual, transfer.elapsed_s))
 
     def _learn_offset(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
         """Explain what the transfer took beyond D/r, or less than that."""
@@ -159,38 +162,41 @@ class PathTracker:
             return
         offset_s = transfer.elapsed_s - transfer.n_bytes / rate.p50
         if transfer.idle_before_s > self._rto_s and rate.p50 * rtt_s > INITIAL_WINDOW_BYTES:
-            loss = _Weighed(offset_s - self._offset(rtt_s), 1.0 / _noise_s(transfer.elapsed_s))
-            self._losses.append((transfer.n_bytes, loss))
+            self._losses.append((transfer.n_bytes, _Seen(offset_s - self._offset(rtt_s), transfer.elapsed_s)))
             self._window_bytes = self._fitting_window(rate.p50, rtt_s)
             return
         # A credit below what the transfer could have used was used up, so its size is known; else it is at least that.
         usable_s = min(transfer.n_bytes / rate.p50, transfer.idle_before_s)
         spent = rtt_s - offset_s < _SPENT * usable_s
-        offset = _Weighed(offset_s, 1.0 / _noise_s(transfer.elapsed_s))
-        (self._offsets if spent else self._most_offsets).append(offset)
+        (self._offsets if spent else self._most_offsets).append(_Seen(offset_s, transfer.elapsed_s))
 
     def _fitting_window(self, rate: float, rtt_s: float) -> float:
         """Return the window after silence that explains best what transfers after silence lost; inf: none needed."""
         sizes = np.array([float(n_bytes) for n_bytes, _ in self._losses])
-        seen, weights = np.array([loss for _, loss in self._losses]).T
+        seen = np.array([loss.value for _, loss in self._losses])
+        noises_s = np.array(self._noises_s(loss for _, loss in self._losses))
         lost = slow_start_seconds(sizes, rate, rtt_s, _WINDOWS[:, None])
-        best = int(np.abs((lost - seen) * weights).sum(axis=1).argmin())
+        best = int(np.abs((lost - seen) / noises_s).sum(axis=1).argmin())
         return float(_WINDOWS[best]) if best > 0 else inf
+
+    def _noises_s(self, seen: Iterable[_Seen]) -> list[float]:
+        """Return by how many seconds transfers like each of these differ: by a share that grows with the residuals."""
+        logs = sorted(residual.value for residual in self._residuals)
+        spread = (_quantile(logs, 0.9) - _quantile(logs, 0.1)) / (2.0 * _SIGMAS_TO_P90) if logs else 0.0
+        share = max(_TIME_NOISE, spread)
+        return [JITTER_S + share * one.elapsed_s for one in seen]
 
     def _residual(self, now_s: float) -> Quantiles:
         """Return the quantiles of measured over predicted time, wider the older the rate is."""
         logs = sorted((*_PRIOR_RESIDUALS, *(residual.value for residual in self._residuals)))
         low, high = _quantile(logs, 0.1), _quantile(logs, 0.9)
-        middle = min(high, max(low, _median(self._residuals))) if self._residuals else 0.0
+        noises = zip(self._residuals, self._noises_s(self._residuals), strict=True)
+        weighed = [(seen.value, (seen.elapsed_s / noise_s) ** 2) for seen, noise_s in noises]
+        middle = min(high, max(low, _median([(0.0, _PRIOR_NOISE**-2.0), *weighed])))
         aged = max(0.0, self._filter.variance(now_s) - self._filter.variance(self.seen_s or now_s))
         doubt = _SIGMAS_TO_P90 * sqrt(aged)
         below, above = sqrt((middle - low) ** 2 + doubt**2), sqrt((high - middle) ** 2 + doubt**2)
         return Quantiles(exp(middle - below), exp(middle), exp(middle + above))
-
-
-def _noise_s(elapsed_s: float) -> float:
-    """Return by how many seconds equal transfers on a steady link differ."""
-    return JITTER_S + _TIME_NOISE * elapsed_s
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
@@ -200,12 +206,12 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return low + part * (high - low)
 
 
-def _median(values: Iterable[_Weighed]) -> float:
-    """Return the weighted median, with weights squared: the value with half of all weight on either side."""
-    ordered = sorted(values)
-    half, below = sum(weight * weight for _, weight in ordered) / 2.0, 0.0
+def _median(weighed: Iterable[tuple[float, float]]) -> float:
+    """Return the weighted median of (value, weight): the value with half of all weight on either side."""
+    ordered = sorted(weighed)
+    half, below = sum(weight for _, weight in ordered) / 2.0, 0.0
     for value, weight in ordered:
-        below += weight * weight
+        below += weight
         if below >= half:
             return value
     raise ValueError("no median of nothing")
