@@ -44,15 +44,18 @@ class Outcome:
 
 
 class World:
-    """The truth behind one replay; the same seed gives the same noise to every policy."""
+    """The truth behind one replay; the same seed gives the same noise to every policy.
 
-    def __init__(self, trace: Trace, shape: LinkShape, load: LoadTrace, *, seed: int = 0) -> None:
+    `noise` is the share by which repeated runs of one segment differ.
+    """
+
+    def __init__(self, trace: Trace, shape: LinkShape, load: LoadTrace, *, seed: int = 0, noise: float = NOISE) -> None:
         self.shape = shape
         self.load = load
         self.up = SimulatedLink(trace, shape)
         self.down = SimulatedLink(trace, shape)
         draw = random.Random(seed)  # noqa: S311 - a simulation wants the same noise every time
-        self._noise = [exp(draw.gauss(0.0, NOISE)) for _ in range(_NOISES)]
+        self._noise = [exp(draw.gauss(0.0, noise)) for _ in range(_NOISES)]
         self._jitter = random.Random(seed + 1)  # noqa: S311
 
     def head_s(self, cost: CandidateCost, index: int) -> float:
