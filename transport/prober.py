@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log
 
-from splitd.transport.dispersion import BURST_BYTES, read_rate
+from splitd.transport.dispersion import BURST_BYTES, RateReading, read_rate
 from splitd.transport.link import LinkEstimate
 from splitd.transport.observations import Transfer
 
@@ -75,10 +75,12 @@ class Prober:
         self._burst_bytes = 0
         self._waiting = False
         self._expected: float | None = None
+        self._last: float | None = None
 
     def due(self, now_s: float, estimate: LinkEstimate, quiet_s: float) -> ProbePlan | None:
         """Return a probe to send now, or None. `quiet_s`: for how long only pings have crossed the link, 0 if busy."""
         self._fill(now_s, estimate)
+        self._follow(now_s, estimate)
         if self._config.share <= 0.0 or self._waiting or estimate.state == "down":
             return None
         least_quiet_s = self._config.quiet_s if estimate.up else min(self._config.quiet_s, _QUIET_UNKNOWN_S)
@@ -96,13 +98,14 @@ class Prober:
     def on_done(self, now_s: float, transfer: Transfer, estimate: LinkEstimate) -> None:
         """Take in a probe that came back, and the estimate after it."""
         self._waiting = False
-        if estimate.up is None:
+        reading = read_rate(transfer.arrivals)
+        if estimate.up is None or reading is None:
             # Everything arrived at line speed: the next one must reach past the bucket, and soon.
             self._burst_bytes = min(4 * max(self._burst_bytes, transfer.n_bytes), 2 * BURST_BYTES)
             self._next_s = now_s
             return
         self._burst_bytes = 0
-        self._pause(now_s, longer=not self._is_surprise(transfer))
+        self._pause(now_s, longer=not self._is_surprise(reading))
 
     def on_failed(self, now_s: float) -> None:
         """Note that a probe got lost; the next one is small again, and not at once."""
@@ -114,12 +117,18 @@ class Prober:
         """Note that real data has crossed, which tells more than a probe; only when it stops probes are needed."""
         self._next_s = max(self._next_s, now_s + self._config.longest_s)
 
-    def _is_surprise(self, transfer: Transfer) -> bool:
+    def _follow(self, now_s: float, estimate: LinkEstimate) -> None:
+        """Probe sooner after data that changed the estimate by much."""
+        before, self._last = self._last, estimate.up.p50 if estimate.up else None
+        if before is not None and self._last is not None and abs(log(self._last / before)) > _SURPRISE:
+            self._pause_s = self._config.shortest_s
+            self._next_s = min(self._next_s, now_s + self._pause_s)
+
+    def _is_surprise(self, reading: RateReading | None) -> bool:
         """Tell whether a probe says something else than was expected, even if the estimate does not believe it yet."""
-        reading = read_rate(transfer.arrivals)
-        if self._expected is None:
-            return True
-        return reading is not None and abs(log(reading.rate_bytes_per_s / self._expected)) > _SURPRISE
+        if self._expected is None or reading is None:
+            return self._expected is None
+        return abs(log(reading.rate_bytes_per_s / self._expected)) > _SURPRISE
 
     def _pause(self, now_s: float, *, longer: bool) -> None:
         wanted = self._pause_s * 2.0 if longer else self._config.shortest_s

@@ -32,7 +32,7 @@ class TheilSen:
         """Take in one transfer."""
         self._points.append((float(n_bytes), elapsed_s))
 
-    def clear(self, keep: int = 0) -> None:
+    def clear(self, *, keep: int = 0) -> None:
         """Forget all but the last `keep` transfers: the link is another one now."""
         self._points = deque(list(self._points)[len(self._points) - keep :], maxlen=_WINDOW)
 

@@ -76,6 +76,7 @@ class PathTracker:
     def doubt(self) -> None:
         """Note that the rate may be another one by now."""
         self._filter.doubt()
+        self._line.clear()
 
     @property
     def samples(self) -> int:
