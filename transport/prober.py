@@ -41,7 +41,7 @@ class ProbeConfig:
     share: float = 0.01
     quiet_s: float = 0.5
     shortest_s: float = 1.0
-    longest_s: float = 3.0
+    longest_s: float = 3.5
 
 
 @dataclass(frozen=True)

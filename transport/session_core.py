@@ -102,14 +102,13 @@ class SessionCore:
     def close_request(self, request_id: int, now_s: float) -> None:
         """Forget a request; the server is told if it has not ended yet.
 
-        One that is given up while its bytes are still under way was slower than its caller could believe: what was
-        known of the rate no longer holds.
+        One that is given up was slower than its caller could believe, be it on the way there or back: what was known
+        of the rates no longer holds.
         """
         if request_id not in self.requests:
             return
         if self.requests.outcome(request_id) is None and self.state in WELCOMED_STATES:
-            if self.window.in_flight_bytes > 0:
-                self._estimator.on_probe_failed(now_s)
+            self._estimator.on_probe_failed(now_s)
             self.window.take_back(self.outbox.take_back(request_id))
             self._send(Cancel(), request_id)
         self.requests.drop(request_id)

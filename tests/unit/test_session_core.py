@@ -299,6 +299,25 @@ def test_the_reason_of_a_good_bye_outlives_the_hang_up_that_follows(pair: Pair) 
     assert "maintenance" in str(pair.session.error)
 
 
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_request_that_is_given_up_puts_the_rates_in_doubt(pair: Pair, arrived: bool) -> None:
+    request_id = pair.open(activation())
+    if arrived:
+        pair.exchange()
+        assert pair.session.window.in_flight_bytes == 0
+    pair.session.close_request(request_id, pair.now_s)
+    assert pair.session._estimator.failed_probes == 1
+
+
+def test_a_request_that_was_answered_does_not(pair: Pair) -> None:
+    request_id = pair.open(activation())
+    pair.exchange()
+    pair.answer(pair.complete[0], np.zeros(4, np.int64))
+    pair.exchange()
+    pair.session.close_request(request_id, pair.now_s)
+    assert pair.session._estimator.failed_probes == 0
+
+
 def test_a_hello_without_answer_is_given_up() -> None:
     pair = Pair()
     pair.session.on_connected(pair.now_s)
