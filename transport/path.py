@@ -9,7 +9,7 @@ rate. `lost(D)` is what a TCP sender loses after silence, which has made its win
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf, log2
 
 import numpy as np
 import numpy.typing as npt
@@ -72,11 +72,16 @@ def slow_start_seconds(
     window instead of one pipe. The answer is continuous in the size and never falls as it grows. Sizes and windows may
     be arrays that broadcast together.
     """
-    pipe = rate_bytes_per_s * rtt_s
-    window = np.minimum(window_bytes, max(pipe, 1.0))  # a window that fills the pipe loses nothing
+    pipe = max(rate_bytes_per_s * rtt_s, 1.0)
+    most: float | Floats
+    # A window that fills the pipe loses nothing. One number takes the short way: this is half of a decision's time.
+    if isinstance(window_bytes, float):
+        window_bytes = min(window_bytes, pipe)
+        most = ceil(log2(pipe / window_bytes))
+    else:
+        window_bytes = np.minimum(window_bytes, pipe)
+        most = np.ceil(np.log2(pipe / window_bytes))
     # Bytes sent before the window that is about to be sent, for each size: W·(2^n - 1) with n whole rounds behind it.
-    rounds = np.floor(np.log2(np.maximum(n_bytes - 1.0, 0.0) / window + 1.0))
-    rounds = np.minimum(rounds, np.ceil(np.log2(max(pipe, 1.0) / window)))
-    before = window * (np.exp2(rounds) - 1.0)
-    lost: Floats = rounds * rtt_s - before / rate_bytes_per_s
+    rounds = np.minimum(np.floor(np.log2(np.maximum(n_bytes - 1.0, 0.0) / window_bytes + 1.0)), most)
+    lost: Floats = rounds * rtt_s - (np.exp2(rounds) - 1.0) * (window_bytes / rate_bytes_per_s)
     return lost

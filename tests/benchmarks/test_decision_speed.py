@@ -33,7 +33,7 @@ def state(*, full: bool) -> State:
     rate = Quantiles(2e6, 3e6, 4e6)
     path = PathModel(rate, 0.02, residual=spread)
     if full:
-        path = PathModel(rate, 0.02, credit_bytes=7e4, overhead_s=1e-3, window_bytes=2e4, residual=spread)
+        path = PathModel(rate, 0.02, credit_bytes=7e4, window_bytes=2e4, residual=spread)
     link = LinkEstimate("up", rtt_s=Quantiles(0.01, 0.02, 0.03), up=rate, up_path=path)
     return State(link, k_dev=spread, previous=(3, "u8"))
 
@@ -77,7 +77,7 @@ def test_a_decision_takes_at_most_fifty_microseconds(benchmark: BenchmarkFixture
     assert took_s <= LIMIT_S
 
 
-def test_credit_overhead_and_slow_start_cost_little_more(benchmark: BenchmarkFixture) -> None:
+def test_credit_and_slow_start_cost_little_more(benchmark: BenchmarkFixture) -> None:
     costs, now = table(), state(full=True)
     planner = Planner()
     took_s = least_s(lambda: planner.decide(costs, now))
