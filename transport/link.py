@@ -6,13 +6,13 @@ Sans-IO: numbers and the time come in as arguments, estimates go out. The sessio
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
 from splitd.transport.observations import Arrival, Direction, Quantiles, Transfer
 from splitd.transport.path import PathModel
+from splitd.transport.robust import lower_quantile
 from splitd.transport.tracker import PathTracker
 
 __all__ = ["Arrival", "Direction", "LinkConfig", "LinkEstimate", "LinkEstimator", "LinkState", "Quantiles", "Transfer"]
@@ -168,13 +168,8 @@ class LinkEstimator:
         if samples[0] == inf:
             return None
         near = [rtt_s for rtt_s in samples if rtt_s <= samples[0] + max(samples[0], _QUEUED_S)]
-        middle = _lower_quantile(near, 0.5)
-        return Quantiles(_lower_quantile(near, 0.1), middle, max(middle, _lower_quantile(samples, 0.9)))
-
-
-def _lower_quantile(ordered: Sequence[float], share: float) -> float:
-    """Return a quantile that is one of the values: half-way to a first ping of 300 ms lies nothing real."""
-    return ordered[int(share * (len(ordered) - 1))]
+        middle = lower_quantile(near, 0.5)
+        return Quantiles(lower_quantile(near, 0.1), middle, max(middle, lower_quantile(samples, 0.9)))
 
 
 def _idle_factor(path: PathModel) -> float:

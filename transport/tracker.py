@@ -8,7 +8,7 @@ cancels out of predictions; what of it is overhead, or a credit of bytes at line
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from math import exp, inf, log, sqrt
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from splitd.transport.dispersion import JITTER_S, read_rate
 from splitd.transport.observations import Quantiles, Transfer
 from splitd.transport.path import INITIAL_WINDOW_BYTES, PathModel, slow_start_seconds
 from splitd.transport.rate_filter import RateFilter
+from splitd.transport.robust import quantile, weighted_median
 from splitd.transport.theilsen import TheilSen
 
 _SIGMAS_TO_P90 = 1.2816
@@ -139,7 +140,7 @@ class PathTracker:
         """Return what a transfer takes beyond D/r; like the round trip as long as nothing is known."""
         if self._offsets:
             noises = zip(self._offsets, self._noises_s(self._offsets), strict=True)
-            return _median((seen.value, noise_s**-2.0) for seen, noise_s in noises)
+            return weighted_median((seen.value, noise_s**-2.0) for seen, noise_s in noises)
         return min((rtt_s, *(most.value for most in self._most_offsets)))
 
     def _judge(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
@@ -183,36 +184,18 @@ class PathTracker:
     def _noises_s(self, seen: Iterable[_Seen]) -> list[float]:
         """Return by how many seconds transfers like each of these differ: by a share that grows with the residuals."""
         logs = sorted(residual.value for residual in self._residuals)
-        spread = (_quantile(logs, 0.9) - _quantile(logs, 0.1)) / (2.0 * _SIGMAS_TO_P90) if logs else 0.0
+        spread = (quantile(logs, 0.9) - quantile(logs, 0.1)) / (2.0 * _SIGMAS_TO_P90) if logs else 0.0
         share = max(_TIME_NOISE, spread)
         return [JITTER_S + share * one.elapsed_s for one in seen]
 
     def _residual(self, now_s: float) -> Quantiles:
         """Return the quantiles of measured over predicted time, wider the older the rate is."""
         logs = sorted((*_PRIOR_RESIDUALS, *(residual.value for residual in self._residuals)))
-        low, high = _quantile(logs, 0.1), _quantile(logs, 0.9)
+        low, high = quantile(logs, 0.1), quantile(logs, 0.9)
         noises = zip(self._residuals, self._noises_s(self._residuals), strict=True)
         weighed = [(seen.value, (seen.elapsed_s / noise_s) ** 2) for seen, noise_s in noises]
-        middle = min(high, max(low, _median([(0.0, _PRIOR_NOISE**-2.0), *weighed])))
+        middle = min(high, max(low, weighted_median([(0.0, _PRIOR_NOISE**-2.0), *weighed])))
         aged = max(0.0, self._filter.variance(now_s) - self._filter.variance(self.seen_s or now_s))
         doubt = _SIGMAS_TO_P90 * sqrt(aged)
         below, above = sqrt((middle - low) ** 2 + doubt**2), sqrt((high - middle) ** 2 + doubt**2)
         return Quantiles(exp(middle - below), exp(middle), exp(middle + above))
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Return an interpolated quantile; numpy's takes longer for a dozen values than the whole decision."""
-    below, part = divmod(share * (len(ordered) - 1), 1.0)
-    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
-    return low + part * (high - low)
-
-
-def _median(weighed: Iterable[tuple[float, float]]) -> float:
-    """Return the weighted median of (value, weight): the value with half of all weight on either side."""
-    ordered = sorted(weighed)
-    half, below = sum(weight for _, weight in ordered) / 2.0, 0.0
-    for value, weight in ordered:
-        below += weight
-        if below >= half:
-            return value
-    raise ValueError("no median of nothing")

@@ -157,6 +157,62 @@ def test_slow_start_after_idle_is_learned_and_kept_apart() -> None:
     assert warm.p50 == pytest.approx(3 * IMAGE / 20e6, rel=0.15)
 
 
+@pytest.mark.parametrize(("rate", "delay_s"), [(10e6, 0.01), (4e6, 0.025), (2e6, 0.02)])
+@pytest.mark.parametrize("n_bytes", [60_000, IMAGE, 8 * IMAGE])
+def test_waits_for_acknowledgements_are_not_the_links(rate: float, delay_s: float, n_bytes: int) -> None:
+    world = World(steps("flat", (60.0, rate)), LinkShape(delay_s=delay_s), LoadTrace())
+    arrivals = world.seen(world.cross(1.0, n_bytes), "data").arrivals
+    told, untold = read_rate(arrivals, rtt_s=2.0 * delay_s), read_rate(arrivals)
+    assert untold is not None
+    # Of a long train they are a small part; two windows in two lumps say nothing of what is between them.
+    assert untold.rate_bytes_per_s < 0.95 * rate or n_bytes > IMAGE
+    assert told is None or told.rate_bytes_per_s == pytest.approx(rate, rel=0.2)
+
+
+@pytest.mark.parametrize("rtt_s", [0.001, 0.02, 0.1])
+@pytest.mark.parametrize("rate", [1e6, 5e6, 20e6])
+def test_a_bucket_that_runs_empty_is_no_wait(rate: float, rtt_s: float) -> None:
+    link = FluidLink(rate, rtt_s, burst=70_000, jitter_s=0.0)
+    reading = read_rate(link.train(chunks(2 * IMAGE), 0.0).arrivals, rtt_s=rtt_s)
+    assert reading is not None
+    assert reading.rate_bytes_per_s == pytest.approx(rate, rel=0.1)
+
+
+def test_after_a_doubt_one_reading_moves_the_level() -> None:
+    watched = Watched(FluidLink(6e6))
+    for _ in range(12):
+        watched.send(IMAGE)
+    watched.link = FluidLink(1e5)
+    watched.send(20_000)
+    assert watched.rate() > 1e6  # an accident, for all that is known
+    watched = Watched(FluidLink(6e6))
+    for _ in range(12):
+        watched.send(IMAGE)
+    watched.estimator.on_probe_failed(watched.now_s)
+    watched.link = FluidLink(1e5)
+    watched.send(20_000)
+    assert watched.rate() == pytest.approx(1e5, rel=0.1)
+
+
+def test_a_wrong_round_trip_cancels_out_of_predictions() -> None:
+    link = FluidLink(10e6, rtt_s=0.02, jitter_s=0.0)
+    estimator, now_s = LinkEstimator(), 1.0
+    estimator.on_up(now_s)
+    estimator.on_ping(now_s, 0.15)  # it waited behind somebody else's bytes
+    for i in range(20):
+        n_bytes = 8 * IMAGE if i % 2 else IMAGE
+        estimate = estimator.estimate(now_s)
+        transfer = link.train(chunks(n_bytes), now_s, idle_s=0.1)
+        predicted = estimate.transfer_s(n_bytes, "up", 0.1)
+        if i > 8:
+            assert predicted is not None
+            assert estimate.rtt_s is not None
+            assert estimate.rtt_s.p50 + predicted.p50 == pytest.approx(transfer.elapsed_s, rel=0.03)
+        now_s = transfer.ended_s
+        estimator.on_transfer(now_s, transfer)
+        now_s += 0.1
+
+
 def test_a_failed_probe_means_unknown_until_the_next_reading() -> None:
     watched = Watched(FluidLink(5e6))
     watched.send(IMAGE)
