@@ -38,7 +38,7 @@ def status(daemon: AgentDaemon) -> Document:
     """Return the state at a glance."""
     name, text = state(daemon)
     config, history = daemon.config, daemon.history
-    last = history.last(1)
+    last, regret = history.last(1), history.regret()
     return {
         "daemon": "agent",
         "version": __version__,
@@ -57,6 +57,7 @@ def status(daemon: AgentDaemon) -> Document:
             "pinned": daemon.brain.pinned if daemon.brain else None,
         },
         "counters": _counters(daemon),
+        "regret": None if regret is None else asdict(regret),
     }
 
 

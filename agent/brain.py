@@ -57,6 +57,8 @@ class Brain:
         self._previous: CandidateKey | None = None
         self._batches = 0
         self._explored = 0
+        self._table: Sequence[CandidateCost] = ()
+        self._decided: State | None = None
         self.last: tuple[Decision, int] | None = None
 
     @property
@@ -74,7 +76,8 @@ class Brain:
         self._follow_server()
         files = inputs.files() if inputs.kind == "encoded" else None
         wanted = Wanted(inputs.size, inputs.kind, sum(map(len, files)) if files else 0)
-        decision = self._planner.decide(self._candidates.table(wanted), self._state(inputs.size))
+        self._table, self._decided = self._candidates.table(wanted), self._state(inputs.size)
+        decision = self._planner.decide(self._table, self._decided)
         self._previous = decision.chosen.cost.key
         self._batches += 1
         self._explored += decision.explored
@@ -91,6 +94,16 @@ class Brain:
         reply = outcome.reply
         if reply is not None:
             self._k_srv.observe(now_s, reply.server.decode_s + reply.server.compute_s, cost.decode_s + cost.tail_s)
+
+    def hindsight_s(self, decision: Decision, measured_s: float) -> float:
+        """Return what the best choice for the last batch would have taken, by all that is known after it.
+
+        The chosen candidate took what was measured; what the others would have taken is modelled.
+        """
+        if self._decided is None:
+            return measured_s
+        state = replace(self._state(self._decided.batch), idle_s=self._decided.idle_s)
+        return min(measured_s, self._planner.soonest_s(self._table, state, but=decision.chosen.cost.key))
 
     def give_up_s(self, decision: Decision, batch: int, now_s: float, deadline_s: float) -> float:
         """Return until when the server is waited for: so that a local finish still meets the deadline."""

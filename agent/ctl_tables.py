@@ -68,6 +68,10 @@ def _agent_rows(rows: Table, document: Document) -> None:
         f"{count['batches']}, {count['switches']} switches; on the server {count['server']}, local {count['local']}, "
         f"finished locally {count['finished-locally']}",
     )
+    regret = document["regret"]
+    if regret:
+        shares = f"median {regret['median']:.1%}, mean {regret['mean']:.1%} of the last {regret['batches']} batches"
+        rows.add_row("regret", f"{shares}, against the best choice in hindsight (modelled)")
 
 
 def _link_text(link_view: Document) -> str:
@@ -164,7 +168,9 @@ def explain(document: Document) -> RenderableType:
 
 def history(document: Document) -> RenderableType:
     """Return the last decisions."""
-    table = _table("time", "batch", "split", "codec", "sent", "rate", "predicted", "measured", "error", "finished by")
+    table = _table(
+        "time", "batch", "split", "codec", "sent", "rate", "predicted", "measured", "error", "hindsight", "finished by"
+    )
     for row in document["records"]:
         measured, predicted = row["measured_s"], row["predicted_s"]
         error = "-" if predicted is None or not measured else f"{(predicted - measured) / measured:+.0%}"
@@ -178,6 +184,7 @@ def history(document: Document) -> RenderableType:
             ms(predicted),
             ms(measured),
             error,
+            ms(row["hindsight_s"]),
             row["source"] + (f" ({row['cause']})" if row["cause"] else ""),
         )
     return table

@@ -27,6 +27,12 @@ class AgentMetrics:
             registry=self.registry,
             buckets=RATIO,
         )
+        self._regret = Histogram(
+            "splitd_regret_ratio",
+            "measured / best choice in hindsight (modelled) - 1",
+            registry=self.registry,
+            buckets=RATIO,
+        )
         self._switches = Counter("splitd_split_switches", "Changes of split or codec", registry=self.registry)
         self._sent = Counter("splitd_sent_bytes", "Tensor bytes sent", registry=self.registry)
         self.errors = Counter("splitd_errors", "Requests that ended in an error", ["code"], registry=self.registry)
@@ -41,6 +47,7 @@ class AgentMetrics:
         self._sent.inc(record.wire_bytes)
         if switched:
             self._switches.inc()
+        self._regret.observe(record.regret)
         if record.predicted_s is not None and record.measured_s > 0:
             self._error.observe(abs(record.measured_s - record.predicted_s) / record.measured_s)
 

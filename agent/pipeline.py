@@ -138,6 +138,7 @@ class Pipeline:
             predicted_s=predicted.p50 if predicted else None,
             predicted_p90_s=predicted.p90 if predicted else None,
             measured_s=measured_s,
+            hindsight_s=self._brain.hindsight_s(decision, measured_s),
             rate_bytes_per_s=self._brain.rate_bytes_per_s(),
             wire_bytes=outcome.wire_bytes,
             timings=outcome.timings,

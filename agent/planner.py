@@ -88,13 +88,22 @@ class Planner:
         running = self._running(costs)
         table = running.open
         prediction = table.predict(state)
-        if state.link.state != "up" or state.link.up_path is None:
+        if not _is_up(state):
             index, why, explored = table.local, f"the link is {state.link.state}", False
         else:
             index, why, explored = self._choose(running, prediction, state)
         chosen = explain_one(table, prediction, state, index, why)
         explain = partial(explain_all, running.everything, state, running.refusals, chosen.cost.key, why)
         return Decision(chosen, explored, explain)
+
+    def soonest_s(self, costs: Sequence[CandidateCost], state: State, *, but: CandidateKey) -> float:
+        """Return the median seconds of the soonest candidate other than one; infinity if there is none."""
+        table = self._running(costs).open
+        medians = table.predict(state).median
+        allowed = np.ones(len(medians), dtype=bool) if _is_up(state) else table.offloads == 0.0
+        if but in table.index:
+            allowed[table.index[but]] = False
+        return float(medians[allowed].min(initial=np.inf))
 
     def _choose(self, running: _Running, prediction: Prediction, state: State) -> tuple[int, str, bool]:
         table = running.open
@@ -156,6 +165,10 @@ class Planner:
     def _is_pinned(self, cost: CandidateCost) -> bool:
         config = self.config
         return config.pinned == cost.name and config.pinned_codec in {None, cost.codec}
+
+
+def _is_up(state: State) -> bool:
+    return state.link.state == "up" and state.link.up_path is not None
 
 
 def _doubt_of_difference(prediction: Prediction, one: int, other: int, state: State) -> float:

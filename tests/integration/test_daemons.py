@@ -189,6 +189,16 @@ def test_history_compares_predicted_with_measured(pair: Pair) -> None:
     record = document(pair, "history", "--count", "1")["records"][0]
     assert record["measured_s"] > 0
     assert record["predicted_s"] > 0
+    assert 0 < record["hindsight_s"] <= record["measured_s"]
+
+
+def test_status_reports_the_regret_against_hindsight(pair: Pair) -> None:
+    with pair.client() as client:
+        client.infer(IMAGES)
+    regret = document(pair, "status")["regret"]
+    assert regret["batches"] > 0
+    assert regret["median"] >= 0
+    assert regret["mean"] >= 0
 
 
 @pytest.mark.parametrize("name", ["status", "splits", "link", "explain", "history", "metrics"])

@@ -36,6 +36,18 @@ def test_the_predicted_time_is_the_cost_model() -> None:
     assert chosen.predicted.p50 == pytest.approx(by_hand)
 
 
+def test_the_soonest_of_the_others_is_known() -> None:
+    planner, fast, slow = Planner(), state(1e7), state(5e4)
+    best = planner.decide(COSTS, fast).chosen
+    assert best.predicted is not None
+    assert planner.soonest_s(COSTS, fast, but=LOCAL.key) == pytest.approx(best.predicted.p50)
+    assert planner.soonest_s(COSTS, fast, but=RAW.key) > best.predicted.p50
+    assert planner.soonest_s(COSTS, slow, but=RAW.key) == pytest.approx(LOCAL.head_s)
+    down = replace(fast, link=LinkEstimate("down"))
+    assert planner.soonest_s(COSTS, down, but=RAW.key) == pytest.approx(LOCAL.head_s)
+    assert planner.soonest_s(COSTS, down, but=LOCAL.key) == float("inf")
+
+
 def test_a_slow_device_sends_earlier_and_a_loaded_server_later() -> None:
     fair = replace(state(4.5e5))
     assert Planner().decide(COSTS, fair).chosen.cost.name == "b2"

@@ -90,8 +90,8 @@ def test_a_stopping_daemon_leaves_calibration_and_never_looks_ready_again() -> N
     assert phase.state == "stopping"
 
 
-def record(split: str, source: Source = "server") -> Record:
-    return Record(0.0, 1, split, "u8", source, False, 0.1, 0.2, 0.1, None, 10, {}, None)
+def record(split: str, source: Source = "server", hindsight_s: float = 0.1) -> Record:
+    return Record(0.0, 1, split, "u8", source, False, 0.1, 0.2, 0.1, hindsight_s, None, 10, {}, None)
 
 
 def test_history_counts_batches_switches_and_sources_and_is_bounded() -> None:
@@ -101,3 +101,13 @@ def test_history_counts_batches_switches_and_sources_and_is_bounded() -> None:
     assert (history.batches, history.switches) == (3, 1)
     assert history.by_source["server"] == 3
     assert [row["split"] for row in history.last(10)] == ["a", "b"]
+
+
+def test_history_reports_the_regret_of_what_it_keeps() -> None:
+    history = History(kept=3)
+    assert history.regret() is None
+    for hindsight_s in (0.01, 0.1, 0.05, 0.1):
+        history.add(record("a", hindsight_s=hindsight_s))
+    regret = history.regret()
+    assert regret is not None
+    assert (regret.median, regret.mean, regret.batches) == pytest.approx((0.0, 1.0 / 3.0, 3))
