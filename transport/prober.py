@@ -118,9 +118,11 @@ class Prober:
         self._next_s = max(self._next_s, now_s + self._config.longest_s)
 
     def _follow(self, now_s: float, estimate: LinkEstimate) -> None:
-        """Probe sooner after data that changed the estimate by much."""
+        """Probe sooner after data that changed the estimate by much, or made the rate unknown."""
         before, self._last = self._last, estimate.up.p50 if estimate.up else None
-        if before is not None and self._last is not None and abs(log(self._last / before)) > _SURPRISE:
+        if before is None:
+            return
+        if self._last is None or abs(log(self._last / before)) > _SURPRISE:
             self._pause_s = self._config.shortest_s
             self._next_s = min(self._next_s, now_s + self._pause_s)
 

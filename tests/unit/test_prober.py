@@ -97,3 +97,18 @@ def test_no_share_no_probes() -> None:
     idle = Idle(FluidLink(1e6), ProbeConfig(share=0.0))
     idle.run(30.0)
     assert idle.sent == 0
+
+
+def test_data_takes_the_place_of_probes_unless_it_leaves_the_rate_unknown() -> None:
+    idle = Idle(FluidLink(1e6))
+    idle.run(20.0)
+    pauses = []
+    for loses_the_rate in (False, True):
+        idle.prober.on_data(idle.now_s)
+        if loses_the_rate:
+            idle.estimator.on_probe_failed(idle.now_s)
+        data_s, count = idle.now_s, len(idle.probes)
+        idle.run(4.0)
+        pauses.append(idle.probes[count] - data_s)
+    assert pauses[0] > 3.0
+    assert pauses[1] < 1.5
