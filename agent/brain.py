@@ -35,7 +35,8 @@ DEADLINE_MARGIN = 1.5  # a local finish may take this many times its calibrated 
 class Brain:
     """Decides for each batch; `decide` and `learn` belong to the pipeline's thread.
 
-    `on_profiles` is called with every new pair of profiles, from that thread or the one that calibrates anew.
+    `on_profiles` is called with every new pair of profiles, after the answer of the first batch that they served: it
+    may write a file, which no batch shall wait for.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Brain:
         on_profiles: Callable[[ProfilePair], None] = lambda _: None,
     ) -> None:
         self._on_profiles = on_profiles
+        self._told: ProfilePair | None = None
         self._candidates = candidates
         self._session = session
         self._section = planner
@@ -87,6 +89,7 @@ class Brain:
     def learn(self, decision: Decision, outcome: Outcome, inputs: Inputs) -> None:
         """Take in what a batch really took: the device's and the server's speed."""
         cost, now_s = decision.chosen.cost, time.monotonic()
+        self._tell_profiles()
         own_s = outcome.timings.get("head", 0.0) + outcome.timings.get("prepare", 0.0)
         if cost.kind != "full" and outcome.source != "finished-locally":
             self._k_dev.observe(now_s, own_s, cost.head_s)
@@ -153,7 +156,7 @@ class Brain:
 
     def replace_profile(self, profile: LatencyProfile) -> None:
         """Take over a new calibration."""
-        self._follow(device=profile)
+        self._candidates.follow(device=profile)
 
     def factors(self) -> tuple[Quantiles, Quantiles]:
         """Return k_dev and k_srv with their bounds."""
@@ -200,13 +203,16 @@ class Brain:
         except ProfileError as error:
             log.warning("the server's profile cannot be used, so all work stays here: %s", error)
             return
-        self._follow(server=profile)
+        self._candidates.follow(server=profile)
 
-    def _follow(self, *, device: LatencyProfile | None = None, server: LatencyProfile | None = None) -> None:
-        self._candidates.follow(device=device, server=server)
+    def _tell_profiles(self) -> None:
+        """Hand on the profiles if either is another one than last time; a mere reconnect changes nothing."""
+        if self._told is not None and self._candidates.uses(self._told.device, self._told.server):
+            return
         pair = self._candidates.pair()
-        if pair is not None:
+        if pair is not None and pair != self._told:
             self._on_profiles(pair)
+        self._told = pair
 
 
 def planner_config(section: PlannerSection) -> PlannerConfig:

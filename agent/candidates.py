@@ -78,6 +78,11 @@ class Candidates:
             self._server = server or self._server
             self._tables.clear()
 
+    def uses(self, device: LatencyProfile, server: LatencyProfile) -> bool:
+        """Tell whether these very profiles are in use."""
+        with self._lock:
+            return self.device is device and self._server is server
+
     def pair(self) -> ProfilePair | None:
         """Return both ends' profiles and what the guard keeps out; None before the server's profile is known."""
         with self._lock:

@@ -74,7 +74,7 @@ def slow_start_seconds(
     """
     pipe = max(rate_bytes_per_s * rtt_s, 1.0)
     most: float | Floats
-    # A window that fills the pipe loses nothing. One number takes the short way: this is half of a decision's time.
+    # A window that fills the pipe loses nothing. One number takes the short way: numpy is slow with single numbers.
     if isinstance(window_bytes, float):
         window_bytes = min(window_bytes, pipe)
         most = ceil(log2(pipe / window_bytes))

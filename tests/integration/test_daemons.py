@@ -19,6 +19,7 @@ import torch
 from splitd.agent.config import DeviceConfig, ModelConfig
 from splitd.agent.network import Network
 from splitd.calibration.preprocess import prepare_image
+from splitd.calibration.profile_pair import load_pair
 from splitd.errors import RemoteError
 from tests.support.daemons import MODEL, ROOT, Pair, eventually
 
@@ -190,6 +191,14 @@ def test_history_compares_predicted_with_measured(pair: Pair) -> None:
     assert record["measured_s"] > 0
     assert record["predicted_s"] > 0
     assert 0 < record["hindsight_s"] <= record["measured_s"]
+
+
+def test_both_profiles_are_saved_for_replays(pair: Pair) -> None:
+    with pair.client() as client:
+        client.infer(IMAGES)
+    saved = eventually(lambda: list(pair.agent.path.parent.glob("profile-pair-*.json")), what="the saved profiles")
+    both = load_pair(saved[0])
+    assert (both.device.role, both.server.role) == ("device", "server")
 
 
 def test_status_reports_the_regret_against_hindsight(pair: Pair) -> None:
