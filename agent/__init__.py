@@ -1,1 +1,1 @@
-"""The two daemons, the decision, the command line and the client library."""
+"""The two daemons, the decision, the command lines and the client library; each folder here is a room."""

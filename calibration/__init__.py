@@ -1,1 +1,1 @@
-"""What a split costs: the graph and its cuts, running head and tail, latency and fidelity measurements."""
+"""What a split costs: models and their cuts, chains of segments, latency and accuracy; each folder here is a room."""

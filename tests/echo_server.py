@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from splitd.transport.endpoint import Endpoint
-from splitd.transport.incoming import IncomingRequest
-from splitd.transport.messages import ServerLoad, ServerTimings
+from splitd.transport.server.endpoint import Endpoint
+from splitd.transport.server.incoming import IncomingRequest
+from splitd.transport.wire.messages import ServerLoad, ServerTimings
 
 MODEL = "ab" * 16
 CUTS = "cd" * 16

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from splitd.transport import wire
-from splitd.transport.endpoint_core import EndpointCore
-from splitd.transport.limits import EndpointLimits, SessionLimits
-from splitd.transport.link import LinkEstimator
-from splitd.transport.messages import Buffer, Chunk, Hello, Message, ServerLoad, ServerTimings, TensorMeta
-from splitd.transport.outgoing import Outgoing, outgoing
-from splitd.transport.prober import ProbeConfig, Prober
-from splitd.transport.raw_tensors import Array, raw_chunks
-from splitd.transport.requests import RequestMeta
-from splitd.transport.session_core import SessionCore
-from splitd.transport.transfer_desk import CompleteRequest, RequestKey
+from splitd.transport.device.requests import RequestMeta
+from splitd.transport.device.session_core import SessionCore
+from splitd.transport.estimate.link import LinkEstimator
+from splitd.transport.estimate.prober import ProbeConfig, Prober
+from splitd.transport.server.endpoint_core import EndpointCore
+from splitd.transport.server.transfer_desk import CompleteRequest, RequestKey
+from splitd.transport.wire import frames as wire
+from splitd.transport.wire.limits import EndpointLimits, SessionLimits
+from splitd.transport.wire.messages import Buffer, Chunk, Hello, Message, ServerLoad, ServerTimings, TensorMeta
+from splitd.transport.wire.outgoing import Outgoing, outgoing
+from splitd.transport.wire.raw_tensors import Array, raw_chunks
 
 MODEL = "ab" * 16
 CUTS = "cd" * 16

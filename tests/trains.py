@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from splitd.transport.observations import Arrival, Transfer, TransferKind
+from splitd.transport.estimate.observations import Arrival, Transfer, TransferKind
 
 # The receiver's clock has nothing to do with the device's.
 RECEIVER_OFFSET_S = 7_000.0

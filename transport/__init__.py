@@ -1,1 +1,1 @@
-"""Bytes on the link: wire format, sessions, link estimate, keys."""
+"""Bytes on the link: the wire format, both ends of a session, the link estimate, keys; each folder here is a room."""

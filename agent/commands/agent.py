@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from splitd.agent import service
-from splitd.agent.config import AGENT_CONFIG, AgentConfig, load_config
+from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, load_config
 from splitd.agent.device import AgentDaemon
-from splitd.agent.logs import set_up_logging
+from splitd.agent.runtime import service, set_up_logging
 
 
 @click.command("agent")

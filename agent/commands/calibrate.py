@@ -10,12 +10,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from splitd.agent.config import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
-from splitd.agent.network import Network
-from splitd.agent.profile_tables import chain_table, codec_table, notes
-from splitd.agent.profiles import accuracy_settings, calibration_settings
-from splitd.calibration.guard import Guard, obtain_guard
-from splitd.calibration.obtain import Obtained, obtain_profile
+from splitd.agent.commands.profile_tables import chain_table, codec_table, notes
+from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
+from splitd.agent.runtime import Network, accuracy_settings, calibration_settings
+from splitd.calibration.accuracy import Guard, obtain_guard
+from splitd.calibration.measure import Obtained, obtain_profile
 
 SCHEMA_VERSION = 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from splitd.agent.config import ServerConfig, config_kind, load_config
+from splitd.agent.configuration import ServerConfig, config_kind, load_config
 
 
 @click.command("check-config")

@@ -8,13 +8,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from splitd.agent.config import DEFAULT_CODECS
-from splitd.agent.demo.plot import save_plot
-from splitd.agent.demo.processes import DemoSettings, Processes
-from splitd.agent.demo.runner import Runner
-from splitd.agent.demo.screen import Screen, summary_table
-from splitd.agent.demo.summary import BatchRow, Summary
-from splitd.agent.traces import load_trace
+from splitd.agent.configuration import DEFAULT_CODECS
+from splitd.agent.demo import BatchRow, DemoSettings, Processes, Runner, Screen, Summary, save_plot, summary_table
+from splitd.agent.simulation import load_trace
 from splitd.native.spec import parse_codec
 
 

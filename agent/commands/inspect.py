@@ -10,8 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from splitd.calibration.graph import Cut, Granularity, find_cuts
-from splitd.calibration.models import ModelSpec, load_model
+from splitd.calibration.model import Cut, Granularity, ModelSpec, find_cuts, load_model
 
 SCHEMA_VERSION = 1
 MAX_IMAGE_SIZE = 4096

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from splitd.transport.keys import generate_keys, load_public
+from splitd.transport.wire import generate_keys, load_public
 
 
 @click.command(name="keygen", short_help="make a CURVE key pair")

@@ -10,11 +10,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from splitd.agent.planner import PlannerConfig
-from splitd.agent.simulation.link import LinkShape
-from splitd.agent.simulation.replay import Setting, costs_of, open_pair, play, policy_names
-from splitd.agent.simulation.summary import Figures, document, summarise
-from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, load_load_trace, open_trace
+from splitd.agent.decide import PlannerConfig
+from splitd.agent.simulation import (
+    BUILT_IN,
+    Figures,
+    LinkShape,
+    LoadTrace,
+    Setting,
+    costs_of,
+    document,
+    load_load_trace,
+    open_pair,
+    open_trace,
+    play,
+    policy_names,
+    summarise,
+)
 
 Shown = tuple[str, int, dict[str, Figures]]
 

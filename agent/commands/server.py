@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from splitd.agent import service
-from splitd.agent.config import SERVER_CONFIG, ServerConfig, load_config
-from splitd.agent.logs import set_up_logging
+from splitd.agent.configuration import SERVER_CONFIG, ServerConfig, load_config
+from splitd.agent.runtime import service, set_up_logging
 from splitd.agent.server import ServerDaemon
 
 

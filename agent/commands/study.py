@@ -12,23 +12,32 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from splitd.agent.config import AGENT_CONFIG, AgentConfig, load_config
-from splitd.agent.study_tables import facts_table, gains_table
-from splitd.calibration.study.document import study_document
-from splitd.calibration.study.gains import CandidateSet
-from splitd.calibration.study.grid import Grid
-from splitd.calibration.study.hardware import find_preset, load_presets
-from splitd.calibration.study.measured import FEASIBLE_BATCHES, FEASIBLE_MODELS, study_measured
-from splitd.calibration.study.outcome import Study
-from splitd.calibration.study.output import write_report
-from splitd.calibration.study.pool import study_roofline
-from splitd.calibration.study.reality import CHECK_PRESET, CHECKED_MODELS, check_shares
-from splitd.calibration.study.settings import Cost, LatencySource, Processors, StudySettings
-from splitd.calibration.study.subjects import PAPER_MODELS
+from splitd.agent.commands.study_tables import facts_table, gains_table
+from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, load_config
+from splitd.calibration.study import (
+    CHECK_PRESET,
+    CHECKED_MODELS,
+    FEASIBLE_BATCHES,
+    FEASIBLE_MODELS,
+    PAPER_MODELS,
+    CandidateSet,
+    Cost,
+    Grid,
+    LatencySource,
+    Processors,
+    Study,
+    StudySettings,
+    check_shares,
+    find_preset,
+    load_presets,
+    study_document,
+    study_measured,
+    study_roofline,
+    write_report,
+)
 
 if TYPE_CHECKING:
-    from splitd.calibration.study.evaluate import ModelResult
-    from splitd.calibration.study.reality import ShareCheck
+    from splitd.calibration.study import ModelResult, ShareCheck
 
 PAPER_BATCHES = range(1, 63)
 PAPER_RATES = range(1, 128)

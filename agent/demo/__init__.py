@@ -1,1 +1,9 @@
-"""`splitd demo`: both daemons as real processes, a shaped link between them, and every policy over the same trace."""
+"""`splitd demo`: both daemons and a shaped link on this machine, shown on the screen, and what splitting gains."""
+
+from splitd.agent.demo.plot import save_plot
+from splitd.agent.demo.processes import DemoSettings, Processes
+from splitd.agent.demo.runner import Runner
+from splitd.agent.demo.screen import Screen, summary_table
+from splitd.agent.demo.summary import BatchRow, Summary
+
+__all__ = ["BatchRow", "DemoSettings", "Processes", "Runner", "Screen", "Summary", "save_plot", "summary_table"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from splitd.agent.traces import Trace, steps
+from splitd.agent.simulation import Trace, steps
 
 RATES = tuple(float(rate) for rate in np.geomspace(1e4, 3e7, 71))
 MAX_CUT_LEVELS = 2  # besides one fast and one slow level

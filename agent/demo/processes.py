@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from splitd.agent.config import DEFAULT_CODECS
-from splitd.agent.control_client import ControlClient
-from splitd.agent.traces import Trace
+from splitd.agent.client import ControlClient
+from splitd.agent.configuration import DEFAULT_CODECS
+from splitd.agent.simulation import Trace
 from splitd.errors import DaemonUnreachableError, DeadlineError, LinkError
 
 START_TIMEOUT_S = 300.0  # torch import, export and calibration of a large model on a slow machine
@@ -101,13 +101,23 @@ class Processes:
     def _start(self) -> None:
         server_port = _free_port()
         self._spawn(
-            "server", "-m", "splitd.agent.cli", "server", "--config", self._write("server", self._server(server_port))
+            "server",
+            "-m",
+            "splitd.agent.commands.cli",
+            "server",
+            "--config",
+            self._write("server", self._server(server_port)),
         )
         self._spawn("relay", "-m", "splitd.agent.demo.relay", "0", str(server_port), str(self._settings.delay_s))
         pipe = self._children["relay"].stdout
         relay_port = int(pipe.readline()) if pipe is not None else 0
         self._spawn(
-            "agent", "-m", "splitd.agent.cli", "agent", "--config", self._write("agent", self._agent(relay_port))
+            "agent",
+            "-m",
+            "splitd.agent.commands.cli",
+            "agent",
+            "--config",
+            self._write("agent", self._agent(relay_port)),
         )
 
     def _server(self, port: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 
-from splitd.agent.traces import Trace, steps
+from splitd.agent.simulation import Trace, steps
 
 QUANTUM_S = 0.002  # how much line time is sent at once: fine enough that the receiver sees the rate, not our sleeps
 MIN_QUANTUM_BYTES = 512

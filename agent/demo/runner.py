@@ -13,8 +13,8 @@ from splitd.agent.client import Client
 from splitd.agent.demo.levels import best_fixed, built_in_trace, look_ahead
 from splitd.agent.demo.processes import Processes
 from splitd.agent.demo.summary import BatchRow
-from splitd.agent.traces import Trace, steps
-from splitd.calibration.samples import generated_images
+from splitd.agent.simulation import Trace, steps
+from splitd.calibration.images import generated_images
 from splitd.errors import SplitdError
 
 WARM_UP_S = 1.5  # at the trace's first rate, so that no policy starts with an estimate from the one before

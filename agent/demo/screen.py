@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from splitd.agent.client import ms, rate
 from splitd.agent.demo.summary import BatchRow, Summary
-from splitd.agent.units import ms, rate
 
 ROWS_SHOWN = 14
 TEXT_COLUMNS = ("split", "codec", "finished by", "policy")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splitd.agent.traces import Trace
+from splitd.agent.simulation import Trace
 
 SCHEMA_VERSION = 1
 GRID_S = 0.05  # states per second of trace; finer than any batch

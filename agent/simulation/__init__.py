@@ -1,1 +1,28 @@
-"""A link and two processors on a simulated clock, to drive the daemon's own estimator and planner through a trace."""
+"""A link and two processors on a simulated clock, to drive the daemon's own estimator and Decider through a trace.
+
+Everything that it prints is modelled, and says so.
+"""
+
+from splitd.agent.simulation.link import LinkShape
+from splitd.agent.simulation.replay import Setting, costs_of, open_pair, play, policy_names
+from splitd.agent.simulation.summary import Figures, document, summarise
+from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, Trace, load_load_trace, load_trace, open_trace, steps
+
+__all__ = [
+    "BUILT_IN",
+    "Figures",
+    "LinkShape",
+    "LoadTrace",
+    "Setting",
+    "Trace",
+    "costs_of",
+    "document",
+    "load_load_trace",
+    "load_trace",
+    "open_pair",
+    "open_trace",
+    "play",
+    "policy_names",
+    "steps",
+    "summarise",
+]

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from itertools import count
 
 from splitd.agent.simulation.world import World
-from splitd.transport.limits import SessionLimits
-from splitd.transport.link import LinkEstimator
-from splitd.transport.observations import Transfer
-from splitd.transport.pinger import Pinger
-from splitd.transport.prober import Prober
+from splitd.transport.device import Pinger
+from splitd.transport.estimate import LinkEstimator, Prober, Transfer
+from splitd.transport.wire import SessionLimits
 
 TICK_S = 0.1
 

@@ -11,8 +11,8 @@ from math import inf, sqrt
 
 import numpy as np
 
-from splitd.agent.traces import Trace
-from splitd.transport.path import INITIAL_WINDOW_BYTES
+from splitd.agent.simulation.traces import Trace
+from splitd.transport.estimate import INITIAL_WINDOW_BYTES
 
 SEGMENT_BYTES = 1460
 

@@ -7,16 +7,21 @@ from typing import Protocol
 
 import numpy as np
 
-from splitd.agent.cost_table import Floats
-from splitd.agent.decision import CandidateCost, CandidateKey, ServerView, State
-from splitd.agent.load import SpeedFactor
-from splitd.agent.patience import patience_s
-from splitd.agent.planner import Planner, PlannerConfig
+from splitd.agent.decide import (
+    CandidateCost,
+    CandidateKey,
+    Floats,
+    Planner,
+    PlannerConfig,
+    ServerView,
+    SpeedFactor,
+    State,
+    patience_s,
+)
 from splitd.agent.simulation.heartbeat import Heartbeat
 from splitd.agent.simulation.world import Outcome, World
 from splitd.errors import UsageError
-from splitd.transport.link import LinkEstimator
-from splitd.transport.observations import Transfer
+from splitd.transport.estimate import LinkEstimator, Transfer
 
 # What a static system allows a batch before it finishes on the device: the default deadline of the intake.
 STATIC_PATIENCE_S = 10.0

@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from splitd.agent.costs import candidate_costs
-from splitd.agent.decision import CandidateCost
-from splitd.agent.planner import PlannerConfig
+from splitd.agent.decide import CandidateCost, PlannerConfig, candidate_costs
 from splitd.agent.simulation.link import LinkShape
 from splitd.agent.simulation.policies import Dynamic, Policy, Static, ewma, neurosurgeon
-from splitd.agent.simulation.traces import LoadTrace
+from splitd.agent.simulation.traces import LoadTrace, Trace
 from splitd.agent.simulation.world import Outcome, World
-from splitd.agent.traces import Trace
-from splitd.calibration.profile_pair import ProfilePair, load_pair
+from splitd.calibration.profile import ProfilePair, load_pair
 from splitd.errors import UsageError
 
 FIXED = ("dynamic", "local", "full", "jpeg", "ewma", "neurosurgeon", "oracle")
@@ -69,7 +66,9 @@ def open_pair(path: Path | None) -> ProfilePair:
     """
     if path is not None:
         return load_pair(path)
-    with resources.as_file(resources.files("splitd.agent").joinpath("data/reference_profile.json")) as reference:
+    with resources.as_file(
+        resources.files("splitd.agent.simulation").joinpath("data/reference_profile.json")
+    ) as reference:
         return load_pair(reference)
 
 

@@ -6,13 +6,11 @@ import random
 from dataclasses import dataclass
 from math import exp
 
-from splitd.agent.costs import CHUNK_HEADER_BYTES
-from splitd.agent.decision import CandidateCost
+from splitd.agent.decide import CHUNK_HEADER_BYTES, CandidateCost
 from splitd.agent.simulation.link import LinkShape, SimulatedLink
-from splitd.agent.simulation.traces import LoadTrace
-from splitd.agent.traces import Trace
+from splitd.agent.simulation.traces import LoadTrace, Trace
 from splitd.native.plan import DEFAULT_TARGET_BYTES, MIN_CHUNKS
-from splitd.transport.observations import Arrival, Transfer, TransferKind
+from splitd.transport.estimate import Arrival, Transfer, TransferKind
 
 # Time stamps of a Python receiver are late by about this much.
 JITTER_S = 2e-4

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splitd.calibration.graph import Cut
+from splitd.calibration.model import Cut
 from splitd.calibration.study.codecs import CodecCost, assumed_payloads, load_assumptions, splitd_transfer
 from splitd.calibration.study.gains import CandidateSet, Gains, best_positions, evaluate, regret
 from splitd.calibration.study.grid import Floats, Grid, LatencyTable, end_to_end, paper_transfer

@@ -9,12 +9,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from splitd.calibration.environment import profile_key
-from splitd.calibration.models import LoadedModel, ModelSpec, load_model
-from splitd.calibration.partition import Partition
-from splitd.calibration.profile import LatencyProfile
-from splitd.calibration.profile_key import Role
-from splitd.calibration.profiler import calibrate
+from splitd.calibration.chain import Partition
+from splitd.calibration.measure import calibrate, profile_key
+from splitd.calibration.model import LoadedModel, ModelSpec, load_model
+from splitd.calibration.profile import LatencyProfile, Role
 from splitd.calibration.study.codecs import LinkCost, Payload, load_assumptions, splitd_transfer
 from splitd.calibration.study.evaluate import ModelResult, assumed_transfers, evaluate_sets, facts_of
 from splitd.calibration.study.gains import CandidateSet

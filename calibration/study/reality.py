@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from splitd.calibration.environment import profile_key
-from splitd.calibration.measurement import measure
-from splitd.calibration.models import ModelSpec, load_model
-from splitd.calibration.partition import Partition
-from splitd.calibration.profiler import calibrate
+from splitd.calibration.chain import Partition
+from splitd.calibration.measure import calibrate, profile_key
+from splitd.calibration.model import ModelSpec, load_model
+from splitd.calibration.profile import measure
 from splitd.calibration.study.hardware import Hardware
 from splitd.calibration.study.roofline import prefix_times
 from splitd.calibration.study.subjects import PAPER_MODELS, Subject, describe

@@ -9,9 +9,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 
-from splitd.calibration.graph import Cut, Graph, export_graph, find_cuts
-from splitd.calibration.models import ModelSpec, load_model
-from splitd.calibration.sources import open_source
+from splitd.calibration.model import Cut, Graph, ModelSpec, export_graph, find_cuts, load_model, open_source
 from splitd.calibration.study.roofline import Prefixes
 from splitd.calibration.study.traffic import KernelTable, count_kernels
 

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.fx import Node
 
-from splitd.calibration.graph import Graph
-from splitd.calibration.shapes import batch_shape
+from splitd.calibration.model import Graph, batch_shape
 from splitd.calibration.study.flops import Shape, arithmetic_of
 
 FLOAT32_BYTES = 4

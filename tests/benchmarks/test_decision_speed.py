@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from splitd.agent.planner import CandidateCost, Planner, PlannerConfig, State
-from splitd.transport.link import LinkEstimate
-from splitd.transport.observations import Quantiles
-from splitd.transport.path import PathModel
+from splitd.agent.decide.planner import CandidateCost, Planner, PlannerConfig, State
+from splitd.transport.estimate.link import LinkEstimate
+from splitd.transport.estimate.observations import Quantiles
+from splitd.transport.estimate.path import PathModel
 
 CANDIDATES = 64
 LIMIT_S = 50e-6

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from splitd.agent.cli import main
-from splitd.calibration.profile import LatencyProfile
-from splitd.calibration.statefile import load_document
+from splitd.agent.commands.cli import main
+from splitd.calibration.profile.latency import LatencyProfile
+from splitd.calibration.profile.statefile import load_document
 
 Run = Callable[..., tuple[int, str, str]]
 

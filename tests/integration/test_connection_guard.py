@@ -8,7 +8,7 @@ import socket
 import numpy as np
 import pytest
 
-from splitd.transport.limits import MIB, EndpointLimits
+from splitd.transport.wire.limits import MIB, EndpointLimits
 from tests.integration.test_session import ask, endpoint, noise, ready, session
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)  # ZMTP 3.0, RFC 23

@@ -16,10 +16,10 @@ import pytest
 import simplejpeg
 import torch
 
-from splitd.agent.config import DeviceConfig, ModelConfig
-from splitd.agent.network import Network
-from splitd.calibration.preprocess import prepare_image
-from splitd.calibration.profile_pair import load_pair
+from splitd.agent.configuration.schema import DeviceConfig, ModelConfig
+from splitd.agent.runtime.engine import Network
+from splitd.calibration.images.preprocess import prepare_image
+from splitd.calibration.profile.pair import load_pair
 from splitd.errors import RemoteError
 from tests.support.daemons import MODEL, ROOT, Pair, eventually
 
@@ -50,7 +50,7 @@ def network() -> Iterator[Network]:
 
 def splitctl(pair: Pair, *arguments: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
     socket = pair.agent.config["control"]["socket"]
-    command = [sys.executable, "-m", "splitd.agent.ctl", "--socket", socket, *arguments]
+    command = [sys.executable, "-m", "splitd.agent.commands.ctl", "--socket", socket, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, user=user, cwd="/")
 
@@ -225,7 +225,16 @@ def test_watch_ends_after_the_asked_number_of_looks(pair: Pair) -> None:
 def test_wait_returns_at_once_when_ready_and_with_5_when_never(pair: Pair, tmp_path: Path) -> None:
     assert splitctl(pair, "wait", "--server", "--timeout", "5").returncode == 0
     nobody = subprocess.run(
-        [sys.executable, "-m", "splitd.agent.ctl", "--socket", str(tmp_path / "x"), "wait", "--timeout", "0.3"],
+        [
+            sys.executable,
+            "-m",
+            "splitd.agent.commands.ctl",
+            "--socket",
+            str(tmp_path / "x"),
+            "wait",
+            "--timeout",
+            "0.3",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -236,7 +245,7 @@ def test_wait_returns_at_once_when_ready_and_with_5_when_never(pair: Pair, tmp_p
 
 def test_without_a_daemon_splitctl_exits_with_3(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "splitd.agent.ctl", "--socket", str(tmp_path / "x"), "status"],
+        [sys.executable, "-m", "splitd.agent.commands.ctl", "--socket", str(tmp_path / "x"), "status"],
         capture_output=True,
         text=True,
         check=False,

@@ -21,7 +21,17 @@ POLICIES = {"dynamic", "local", "full", "static"}
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("demo")
     (home / "trace.csv").write_text(TRACE)
-    command = [sys.executable, "-m", "splitd.agent.cli", "demo", "--json", "--seconds", "4", "--out", str(home)]
+    command = [
+        sys.executable,
+        "-m",
+        "splitd.agent.commands.cli",
+        "demo",
+        "--json",
+        "--seconds",
+        "4",
+        "--out",
+        str(home),
+    ]
     result = subprocess.run(
         [*command, "--model", "tests.support.tiny:make", "--trace", str(home / "trace.csv")],
         capture_output=True,
@@ -66,7 +76,7 @@ def test_the_plot_is_a_picture(demo: dict[str, Any]) -> None:
 def test_a_bad_trace_is_named_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("time_s,rate_bytes_per_s\n0,fast\n")
     result = subprocess.run(
-        [sys.executable, "-m", "splitd.agent.cli", "demo", "--trace", str(tmp_path / "bad.csv")],
+        [sys.executable, "-m", "splitd.agent.commands.cli", "demo", "--trace", str(tmp_path / "bad.csv")],
         capture_output=True,
         text=True,
         check=False,

@@ -162,7 +162,7 @@ def test_sighup_changes_the_planner_while_running(pair: Pair) -> None:
 
 def test_a_second_agent_on_the_same_sockets_is_refused(pair: Pair) -> None:
     second = subprocess.run(
-        [sys.executable, "-m", "splitd.agent.cli", "agent", "--config", str(pair.agent.path)],
+        [sys.executable, "-m", "splitd.agent.commands.cli", "agent", "--config", str(pair.agent.path)],
         capture_output=True,
         text=True,
         check=False,

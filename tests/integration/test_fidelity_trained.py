@@ -17,12 +17,12 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from splitd.calibration.graph import export_graph, find_cuts
-from splitd.calibration.guard import AccuracySettings, Guard, obtain_guard
-from splitd.calibration.models import LoadedModel, ModelSpec
-from splitd.calibration.partition import Partition
-from splitd.calibration.preprocess import Preprocessing, normalise
-from splitd.calibration.samples import generated_images
+from splitd.calibration.accuracy.guard import AccuracySettings, Guard, obtain_guard
+from splitd.calibration.chain.partition import Partition
+from splitd.calibration.images.preprocess import Preprocessing, normalise
+from splitd.calibration.images.samples import generated_images
+from splitd.calibration.model.graph import export_graph, find_cuts
+from splitd.calibration.model.models import LoadedModel, ModelSpec
 from splitd.native.codecs import decode_tensor, encode_tensor, parse_codec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

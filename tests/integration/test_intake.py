@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import zmq
 
-from splitd.agent.batcher import Job
-from splitd.agent.client import Client
-from splitd.agent.config import IntakeConfig
-from splitd.agent.intake import Intake
-from splitd.agent.messages import Answer
+from splitd.agent.client.client import Client
+from splitd.agent.client.protocol import Answer
+from splitd.agent.configuration.schema import IntakeConfig
+from splitd.agent.device.batcher import Job
+from splitd.agent.device.intake import Intake
 from splitd.errors import ConfigError, DaemonUnreachableError, InputError, RemoteError, SplitdError
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)

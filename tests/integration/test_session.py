@@ -16,13 +16,13 @@ import pytest
 
 from splitd.errors import ConfigError, DeadlineError, LinkError, RemoteError, UsageError
 from splitd.native.codecs import chunk_plan_at, decode_tensor, encode_tensor, parse_codec
-from splitd.transport.endpoint import Endpoint
-from splitd.transport.incoming import IncomingRequest
-from splitd.transport.keys import AllowList, ClientKeys, generate_keys, load_pair
-from splitd.transport.limits import KIB, MIB, EndpointLimits, SessionLimits
-from splitd.transport.messages import Hello, ServerLoad, ServerTimings, TensorMeta
-from splitd.transport.requests import RequestMeta
-from splitd.transport.session import Session
+from splitd.transport.device.requests import RequestMeta
+from splitd.transport.device.session import Session
+from splitd.transport.server.endpoint import Endpoint
+from splitd.transport.server.incoming import IncomingRequest
+from splitd.transport.wire.keys import AllowList, ClientKeys, generate_keys, load_pair
+from splitd.transport.wire.limits import KIB, MIB, EndpointLimits, SessionLimits
+from splitd.transport.wire.messages import Hello, ServerLoad, ServerTimings, TensorMeta
 from tests.echo_server import CUTS, HOLD, MODEL, answer, spawn
 from tests.tcp_relay import TcpRelay
 

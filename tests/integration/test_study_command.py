@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from splitd.agent.cli import cli, main
+from splitd.agent.commands.cli import cli, main
 from splitd.calibration.study.measured import knots
 
 TINY = "test_efficientnet"

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from splitd.transport.endpoint import Endpoint
-from splitd.transport.incoming import IncomingRequest
-from splitd.transport.messages import Hello, ServerLoad, ServerTimings, TensorMeta
-from splitd.transport.prober import Prober
-from splitd.transport.requests import RequestMeta
-from splitd.transport.session import Session
+from splitd.transport.device.requests import RequestMeta
+from splitd.transport.device.session import Session
+from splitd.transport.estimate.prober import Prober
+from splitd.transport.server.endpoint import Endpoint
+from splitd.transport.server.incoming import IncomingRequest
+from splitd.transport.wire.messages import Hello, ServerLoad, ServerTimings, TensorMeta
 from tests.support.recorded_link import Recorder
 
 MODEL, CUTS = "ab" * 16, "cd" * 16

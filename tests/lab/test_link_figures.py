@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from splitd.agent.simulation.link import LinkShape
-from splitd.agent.simulation.traces import LoadTrace
+from splitd.agent.simulation.traces import LoadTrace, steps
 from splitd.agent.simulation.world import World
-from splitd.agent.traces import steps
 from tests.lab import figures
 from tests.lab.figures import ADDRESS, IMAGE, MB, MEDIAN_ERROR, P90_ERROR, WARM_UP, Stable
 from tests.lab.link_ends import both_ends

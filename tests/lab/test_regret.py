@@ -21,11 +21,10 @@ import yaml
 
 from splitd.agent.simulation.link import LinkShape
 from splitd.agent.simulation.replay import costs_of
-from splitd.agent.simulation.traces import LoadTrace
+from splitd.agent.simulation.traces import LoadTrace, Trace, steps
 from splitd.agent.simulation.world import World
-from splitd.agent.traces import Trace, steps
-from splitd.calibration.profile_pair import load_pair
-from splitd.calibration.samples import generated_images
+from splitd.calibration.images.samples import generated_images
+from splitd.calibration.profile.pair import load_pair
 from tests.lab import links
 from tests.lab.links import TunLink
 from tests.lab.shaper import Conditions

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from splitd.agent.client import Client, Result
-from splitd.transport.keys import generate_keys, load_public
+from splitd.agent.client.client import Client, Result
+from splitd.transport.wire.keys import generate_keys, load_public
 from tests.lab import links
 from tests.lab.links import SERVER_ADDRESS, TunLink
 from tests.lab.shaper import Conditions

@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitd.agent.cost_table import CostTable, dominator
-from splitd.agent.planner import CandidateCost, Planner, PlannerConfig, ServerView, State
-from splitd.transport.link import LinkEstimate
-from splitd.transport.observations import Quantiles
-from splitd.transport.path import PathModel
+from splitd.agent.decide.cost_table import CostTable, dominator
+from splitd.agent.decide.planner import CandidateCost, Planner, PlannerConfig, ServerView, State
+from splitd.transport.estimate.link import LinkEstimate
+from splitd.transport.estimate.observations import Quantiles
+from splitd.transport.estimate.path import PathModel
 
 SECONDS = st.floats(0.0, 2.0)
 BYTES = st.integers(1, 2_000_000)

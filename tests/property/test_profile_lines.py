@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitd.calibration.measurement import Measurement
-from splitd.calibration.profile import LatencyProfile
-from splitd.calibration.table import Table, interpolate, medians
+from splitd.calibration.profile.latency import LatencyProfile
+from splitd.calibration.profile.measurement import Measurement
+from splitd.calibration.profile.table import Table, interpolate, medians
 from splitd.errors import ProfileError
 
 SECONDS = st.floats(0, 100, allow_nan=False)

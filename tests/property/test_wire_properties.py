@@ -13,10 +13,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from splitd.errors import WireError
-from splitd.transport import wire
-from splitd.transport.assembly import Assembly
-from splitd.transport.limits import MAX_HEADER_BYTES
-from splitd.transport.messages import (
+from splitd.transport.estimate.observations import Arrival
+from splitd.transport.wire import frames as wire
+from splitd.transport.wire.assembly import Assembly
+from splitd.transport.wire.chunk_body import DTYPES
+from splitd.transport.wire.limits import MAX_HEADER_BYTES
+from splitd.transport.wire.messages import (
     Ack,
     ArrivalTimes,
     Bye,
@@ -36,9 +38,7 @@ from splitd.transport.messages import (
     TensorMeta,
     Welcome,
 )
-from splitd.transport.observations import Arrival
-from splitd.transport.raw_tensors import join_raw, raw_chunks
-from splitd.transport.wire_chunk import DTYPES
+from splitd.transport.wire.raw_tensors import join_raw, raw_chunks
 
 digests = st.binary(min_size=16, max_size=16).map(bytes.hex)
 names = st.text(max_size=16)

@@ -14,14 +14,14 @@ from typing import Any
 
 import yaml
 
-from splitd.agent.client import Client
-from splitd.agent.control_client import ControlClient
+from splitd.agent.client.client import Client
+from splitd.agent.client.control import ControlClient
 from splitd.errors import DaemonUnreachableError
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"name": "tests.support.tiny:make", "weights": "random:1", "image_size": 64}
 START_S = 60.0
-SPLITD = (sys.executable, "-m", "splitd.agent.cli")
+SPLITD = (sys.executable, "-m", "splitd.agent.commands.cli")
 
 
 def eventually(condition: Callable[[], Any], *, within_s: float = 20.0, what: str = "the condition") -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from splitd.calibration.graph import Cut
+from splitd.calibration.model.graph import Cut
 
 Shapes = Mapping[str, tuple[int, ...]]
 

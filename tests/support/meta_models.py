@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from splitd.calibration.graph import Graph, export_graph
+from splitd.calibration.model.graph import Graph, export_graph
 
 LIMIT = 32  # all that a usual run has; timm's whole registry would take gigabytes
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splitd.transport.link import LinkEstimator
-from splitd.transport.observations import Arrival, Transfer
+from splitd.transport.estimate.link import LinkEstimator
+from splitd.transport.estimate.observations import Arrival, Transfer
 
 _DIGITS = 6  # microseconds
 

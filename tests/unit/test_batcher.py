@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from splitd.agent.batcher import Batcher, Job
-from splitd.agent.messages import Kind, Request
+from splitd.agent.client.protocol import Kind, Request
+from splitd.agent.device.batcher import Batcher, Job
 from splitd.errors import InputError, OverloadError
 
 

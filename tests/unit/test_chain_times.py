@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
-from splitd.calibration.bench import Bench
-from splitd.calibration.chain_times import time_chain
-from splitd.calibration.profile_key import ProfileKey
-from splitd.calibration.throttle import Throttle
+from splitd.calibration.chain.throttle import Throttle
+from splitd.calibration.measure.bench import Bench
+from splitd.calibration.measure.chain_times import time_chain
+from splitd.calibration.profile.key import ProfileKey
 
 LAPS = (0.001, 0.010, 0.020)  # preparation and two segments, for a batch of one
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from splitd.agent.costs import candidate_costs
-from splitd.agent.decision import Decision, State
-from splitd.agent.planner import Planner
-from splitd.calibration.fidelity import Fidelity
-from splitd.calibration.fidelity_report import FidelityKey, FidelityReport
-from splitd.calibration.guard import Guard
-from splitd.calibration.measurement import Measurement
-from splitd.calibration.profile import CodecCost, LatencyProfile
-from splitd.calibration.profile_key import ProfileKey, Role
-from splitd.calibration.table import Row, Table
-from splitd.transport.link import LinkEstimate
-from splitd.transport.observations import Quantiles
-from splitd.transport.path import PathModel
+from splitd.agent.decide.costs import candidate_costs
+from splitd.agent.decide.decision import Decision, State
+from splitd.agent.decide.planner import Planner
+from splitd.calibration.accuracy.fidelity import Fidelity
+from splitd.calibration.accuracy.guard import Guard
+from splitd.calibration.accuracy.report import FidelityKey, FidelityReport
+from splitd.calibration.profile.key import ProfileKey, Role
+from splitd.calibration.profile.latency import CodecCost, LatencyProfile
+from splitd.calibration.profile.measurement import Measurement
+from splitd.calibration.profile.table import Row, Table
+from splitd.transport.estimate.link import LinkEstimate
+from splitd.transport.estimate.observations import Quantiles
+from splitd.transport.estimate.path import PathModel
 
 NAMES = ("input", "blocks.3", "output")
 CODECS = ("u8", "u8h", "u4h")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from splitd.agent.cli import cli
-from splitd.agent.config import AgentConfig, ServerConfig, is_loopback, load_config
+from splitd.agent.commands.cli import cli
+from splitd.agent.configuration.schema import AgentConfig, ServerConfig, is_loopback, load_config
 from splitd.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from splitd.agent.config import AgentConfig, ServerConfig, load_config
+from splitd.agent.configuration.schema import AgentConfig, ServerConfig, load_config
 from splitd.errors import ConfigError
 from tests.source_tree import ROOT
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from splitd.agent.costs import CHUNK_HEADER_BYTES, candidate_costs, sent_bytes
+from splitd.agent.decide.costs import CHUNK_HEADER_BYTES, candidate_costs, sent_bytes
 from splitd.agent.simulation.replay import open_pair
-from splitd.calibration.profile import LatencyProfile
+from splitd.calibration.profile.latency import LatencyProfile
 from splitd.errors import ProfileError
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from splitd.agent.demo.levels import Outlook, best_fixed, built_in_trace
 from splitd.agent.demo.summary import BatchRow, Summary
-from splitd.agent.traces import steps
+from splitd.agent.simulation.traces import steps
 
 TRACE = steps("two", (1.0, 1e6), (1.0, 1e5))
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from splitd.errors import LinkError, RemoteError
-from splitd.transport import wire
-from splitd.transport.client_record import ClientRecord
-from splitd.transport.endpoint_core import EndpointCore
-from splitd.transport.limits import KIB, MIB, EndpointLimits
-from splitd.transport.messages import (
+from splitd.transport.device.requests import Reply
+from splitd.transport.server.client_record import ClientRecord
+from splitd.transport.server.endpoint_core import EndpointCore
+from splitd.transport.wire import frames as wire
+from splitd.transport.wire.limits import KIB, MIB, EndpointLimits
+from splitd.transport.wire.messages import (
     Ack,
     Bye,
     Cancel,
@@ -27,8 +28,7 @@ from splitd.transport.messages import (
     Refuse,
     Welcome,
 )
-from splitd.transport.outgoing import outgoing
-from splitd.transport.requests import Reply
+from splitd.transport.wire.outgoing import outgoing
 from tests.protocol_pair import ROUTING_ID, Pair, activation, data_chunks, encoded, hello, new_server
 
 

@@ -14,8 +14,8 @@ import timm
 import torch
 from torch import nn
 
-from splitd.calibration.blocks import assign_blocks
-from splitd.calibration.graph import Graph, export_graph, find_cuts
+from splitd.calibration.model.blocks import assign_blocks
+from splitd.calibration.model.graph import Graph, export_graph, find_cuts
 from splitd.errors import ModelError
 from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes
 from tests.support.meta_models import meta_graph, meta_model

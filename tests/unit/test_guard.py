@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from splitd.calibration.fidelity import Fidelity, measure_fidelity
-from splitd.calibration.fidelity_report import FidelityKey, FidelityReport, report_path
-from splitd.calibration.graph import export_graph, find_cuts
-from splitd.calibration.guard import GENERATED_SAMPLES, AccuracySettings, Guard, obtain_guard
-from splitd.calibration.models import LoadedModel, ModelSpec
-from splitd.calibration.partition import Partition
-from splitd.calibration.preprocess import Preprocessing
-from splitd.calibration.samples import generated_images
+from splitd.calibration.accuracy.fidelity import Fidelity, measure_fidelity
+from splitd.calibration.accuracy.guard import GENERATED_SAMPLES, AccuracySettings, Guard, obtain_guard
+from splitd.calibration.accuracy.report import FidelityKey, FidelityReport, report_path
+from splitd.calibration.chain.partition import Partition
+from splitd.calibration.images.preprocess import Preprocessing
+from splitd.calibration.images.samples import generated_images
+from splitd.calibration.model.graph import export_graph, find_cuts
+from splitd.calibration.model.models import LoadedModel, ModelSpec
 from splitd.errors import CodecError, ProfileError
 
 SIZE = (3, 16, 16)

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from splitd.agent.cli import cli, main
+from splitd.agent.commands.cli import cli, main
 
 MODEL = "test_efficientnet"
 

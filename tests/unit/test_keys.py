@@ -9,9 +9,9 @@ import pytest
 import zmq.utils.z85
 from click.testing import CliRunner
 
-from splitd.agent.cli import cli
+from splitd.agent.commands.cli import cli
 from splitd.errors import ConfigError, UsageError
-from splitd.transport.keys import AllowList, generate_keys, load_pair, load_public, zap_reply
+from splitd.transport.wire.keys import AllowList, generate_keys, load_pair, load_public, zap_reply
 
 KEY = b"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"  # the example of ZeroMQ RFC 26
 

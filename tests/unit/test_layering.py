@@ -47,9 +47,11 @@ def test_every_part_has_its_place() -> None:
     assert parts == MAY_IMPORT.keys()
 
 
-@pytest.mark.parametrize("module", ["splitd.agent.client", "splitd.agent.ctl", "splitd.agent.cli"])
+@pytest.mark.parametrize(
+    "module", ["splitd.agent.client.client", "splitd.agent.commands.ctl", "splitd.agent.commands.cli"]
+)
 def test_what_people_and_applications_start_does_not_load_torch(module: str) -> None:
-    program = f"import sys, {module}; print({{'torch', 'timm', 'splitd.calibration.models'}} & set(sys.modules))"
+    program = f"import sys, {module}; print({{'torch', 'timm', 'splitd.calibration.model.models'}} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT / "src", timeout=60
     )

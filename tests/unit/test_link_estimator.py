@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from splitd.agent.simulation.link import LinkShape, SimulatedLink
-from splitd.agent.simulation.traces import LoadTrace
+from splitd.agent.simulation.traces import LoadTrace, steps
 from splitd.agent.simulation.world import World
-from splitd.agent.traces import steps
-from splitd.transport.dispersion import read_rate
-from splitd.transport.link import LinkEstimator
-from splitd.transport.observations import Arrival
-from splitd.transport.theilsen import TheilSen
+from splitd.transport.estimate.dispersion import read_rate
+from splitd.transport.estimate.link import LinkEstimator
+from splitd.transport.estimate.observations import Arrival
+from splitd.transport.estimate.theilsen import TheilSen
 from tests.trains import FluidLink, chunks
 
 IMAGE = 150_000

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from splitd.agent.load import SpeedFactor
+from splitd.agent.decide.speed import SpeedFactor
 
 
 def fed(factor: SpeedFactor, *ratios: float, calibrated_s: float = 0.05, start_s: float = 0.0) -> float:

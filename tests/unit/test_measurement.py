@@ -8,9 +8,9 @@ import threading
 import pytest
 import torch
 
-from splitd.calibration.measurement import Measurement, measure
-from splitd.calibration.stopwatch import stopwatch_for, synchroniser
-from splitd.calibration.throttle import Throttle
+from splitd.calibration.chain.throttle import Throttle
+from splitd.calibration.measure.stopwatch import stopwatch_for, synchroniser
+from splitd.calibration.profile.measurement import Measurement, measure
 from splitd.errors import UsageError
 
 

@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.export import Dim
 
-from splitd.calibration.digest import model_digest
-from splitd.calibration.graph import find_cuts
-from splitd.calibration.models import LoadedModel, ModelSpec, load_model
-from splitd.calibration.partition import Partition
-from splitd.calibration.sources import open_source
-from splitd.calibration.weights import randomise
+from splitd.calibration.chain.partition import Partition
+from splitd.calibration.model.digest import model_digest
+from splitd.calibration.model.graph import find_cuts
+from splitd.calibration.model.models import LoadedModel, ModelSpec, load_model
+from splitd.calibration.model.sources import open_source
+from splitd.calibration.model.weights import randomise
 from splitd.errors import ModelError
 
 TIMM_NAME = "test_efficientnet"
@@ -107,7 +107,7 @@ def test_a_fixed_size_transformer_is_built_for_the_wanted_size() -> None:
 
 
 def test_the_digest_is_the_same_in_another_process(loaded: LoadedModel) -> None:
-    code = f"from splitd.calibration.models import *; print(load_model(ModelSpec('{TIMM_NAME}')).digest)"
+    code = f"from splitd.calibration.model.models import *; print(load_model(ModelSpec('{TIMM_NAME}')).digest)"
     environment = {**os.environ, "PYTHONHASHSEED": "99", "PYTHONWARNINGS": "ignore"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == loaded.digest

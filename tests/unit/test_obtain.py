@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from splitd.calibration.graph import export_graph, find_cuts
-from splitd.calibration.models import LoadedModel, ModelSpec
-from splitd.calibration.obtain import CalibrationSettings, obtain_profile
-from splitd.calibration.partition import Partition
-from splitd.calibration.preprocess import Preprocessing
+from splitd.calibration.chain.partition import Partition
+from splitd.calibration.images.preprocess import Preprocessing
+from splitd.calibration.measure.obtain import CalibrationSettings, obtain_profile
+from splitd.calibration.model.graph import export_graph, find_cuts
+from splitd.calibration.model.models import LoadedModel, ModelSpec
 
 SIZE = (3, 16, 16)
 SETTINGS = CalibrationSettings(role="device", batch_sizes=(1, 2), codecs=("f32", "raw"), repeats=3)

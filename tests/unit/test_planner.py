@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from splitd.agent.planner import CandidateCost, Planner, PlannerConfig, ServerView, State
+from splitd.agent.decide.planner import CandidateCost, Planner, PlannerConfig, ServerView, State
 from splitd.errors import UsageError
-from splitd.transport.link import LinkEstimate
-from splitd.transport.observations import Quantiles
-from splitd.transport.path import PathModel
+from splitd.transport.estimate.link import LinkEstimate
+from splitd.transport.estimate.observations import Quantiles
+from splitd.transport.estimate.path import PathModel
 
 RAW = CandidateCost(0, "input", "raw", "full", 0.0, 0.001, 150_000, 0.001, 0.030, 4000)
 EARLY = CandidateCost(1, "b1", "u8", "split", 0.060, 0.001, 75_000, 0.001, 0.020, 4000)

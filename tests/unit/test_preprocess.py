@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_eval
 
-from splitd.calibration.preprocess import MAX_IMAGE_PIXELS, Preprocessing, normalise, prepare_image
+from splitd.calibration.images.preprocess import MAX_IMAGE_PIXELS, Preprocessing, normalise, prepare_image
 from splitd.errors import InputError, ModelError
 
 PREPROCESSING = Preprocessing((3, 64, 64), crop_pct=0.875)
@@ -173,5 +173,5 @@ def test_settings_that_do_not_exist_are_model_errors(fields: dict[str, object]) 
 
 
 def test_works_without_torch() -> None:
-    code = "import sys, splitd.calibration.preprocess; sys.exit('torch' in sys.modules)"
+    code = "import sys, splitd.calibration.images.preprocess; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

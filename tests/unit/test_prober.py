@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from splitd.transport.link import LinkEstimator
-from splitd.transport.prober import ProbeConfig, Prober
+from splitd.transport.estimate.link import LinkEstimator
+from splitd.transport.estimate.prober import ProbeConfig, Prober
 from tests.trains import FluidLink
 
 

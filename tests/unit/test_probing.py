@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from splitd.errors import WireError
-from splitd.transport.messages import ArrivalTimes, ProbeReport
-from splitd.transport.observations import Transfer
-from splitd.transport.prober import ProbeConfig, Prober
-from splitd.transport.probing import Probing
-from splitd.transport.session_state import SessionState
+from splitd.transport.device.probing import Probing
+from splitd.transport.device.session_state import SessionState
+from splitd.transport.estimate.observations import Transfer
+from splitd.transport.estimate.prober import ProbeConfig, Prober
+from splitd.transport.wire.messages import ArrivalTimes, ProbeReport
 from tests.protocol_pair import Pair, activation
 from tests.unit.test_session_core import RecordingEstimator
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from splitd.calibration.measurement import Measurement
-from splitd.calibration.profile import CodecCost, LatencyProfile, ProfileKey, profile_path
-from splitd.calibration.table import Table
+from splitd.calibration.profile.latency import CodecCost, LatencyProfile, ProfileKey, profile_path
+from splitd.calibration.profile.measurement import Measurement
+from splitd.calibration.profile.table import Table
 from splitd.errors import ProfileError
 
 KEY = ProfileKey(

@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from splitd.calibration.crossing import encode_crossing, is_lossless
-from splitd.calibration.environment import device_name, power_mode, profile_key
-from splitd.calibration.graph import export_graph, find_cuts
-from splitd.calibration.partition import Partition
-from splitd.calibration.preprocess import Preprocessing
-from splitd.calibration.profile import LatencyProfile
-from splitd.calibration.profile_key import Role
-from splitd.calibration.profiler import calibrate
-from splitd.calibration.samples import generated_images, load_samples, repeated
+from splitd.calibration.chain.partition import Partition
+from splitd.calibration.images.preprocess import Preprocessing
+from splitd.calibration.images.samples import generated_images, load_samples, repeated
+from splitd.calibration.measure.environment import device_name, power_mode, profile_key
+from splitd.calibration.measure.profiler import calibrate
+from splitd.calibration.model.graph import export_graph, find_cuts
+from splitd.calibration.profile.crossing import encode_crossing, is_lossless
+from splitd.calibration.profile.key import Role
+from splitd.calibration.profile.latency import LatencyProfile
 from splitd.errors import CodecError, InputError
 from splitd.native.spec import tensor_labels
 

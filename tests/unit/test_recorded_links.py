@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from splitd.transport.link import LinkEstimator
+from splitd.transport.estimate.link import LinkEstimator
 from tests.lab import figures
 from tests.lab.figures import MEDIAN_ERROR, P90_ERROR, WARM_UP, Stable
 from tests.lab.traffic import TCP_SHARE_OF_ETHERNET

@@ -10,12 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from splitd.agent.commands.replay import command
-from splitd.agent.planner import PlannerConfig
+from splitd.agent.decide.planner import PlannerConfig
 from splitd.agent.simulation.link import LinkShape
 from splitd.agent.simulation.replay import Setting, costs_of, open_pair, play, policy_names
 from splitd.agent.simulation.summary import summarise
-from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, load_load_trace, open_trace
-from splitd.agent.traces import Trace, steps
+from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, Trace, load_load_trace, open_trace, steps
 from splitd.errors import InputError, ProfileError, UsageError
 
 LTE = {

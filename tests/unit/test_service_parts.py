@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from splitd.agent.config import AgentConfig, PlannerSection
-from splitd.agent.device import live_keys
-from splitd.agent.history import History, Record
-from splitd.agent.logs import JournalFormatter, RepeatLimit
-from splitd.agent.messages import Source
-from splitd.agent.notify import notify, watchdog_interval_s
-from splitd.agent.phase import Phase
-from splitd.agent.reload import reloaded
-from splitd.agent.service import StoppedError
+from splitd.agent.client.protocol import Source
+from splitd.agent.configuration.reload import reloaded
+from splitd.agent.configuration.schema import AgentConfig, PlannerSection
+from splitd.agent.device.daemon import live_keys
+from splitd.agent.runtime.history import History, Record
+from splitd.agent.runtime.logs import JournalFormatter, RepeatLimit
+from splitd.agent.runtime.notify import notify, watchdog_interval_s
+from splitd.agent.runtime.phase import Phase
+from splitd.agent.runtime.service import StoppedError
 
 
 def test_notifications_reach_the_service_managers_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_every_line_of_a_journal_record_has_its_priority() -> None:
 
 def test_repeated_lines_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [0.0]
-    monkeypatch.setattr("splitd.agent.logs.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("splitd.agent.runtime.logs.time.monotonic", lambda: now_s[0])
     limit = RepeatLimit()
 
     def log_once() -> str | None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from splitd.errors import LinkError, OverloadError, RemoteError, UsageError
-from splitd.transport import wire
-from splitd.transport.limits import KIB, MIB, SessionLimits
-from splitd.transport.link import LinkEstimator, Transfer
-from splitd.transport.messages import Ack, Bye, ErrorReply, Ping, Refuse, TensorMeta
-from splitd.transport.requests import Reply, RequestMeta
-from splitd.transport.session_state import TRANSITIONS, Event, SessionState, follow
+from splitd.transport.device.requests import Reply, RequestMeta
+from splitd.transport.device.session_state import TRANSITIONS, Event, SessionState, follow
+from splitd.transport.estimate.link import LinkEstimator, Transfer
+from splitd.transport.wire import frames as wire
+from splitd.transport.wire.limits import KIB, MIB, SessionLimits
+from splitd.transport.wire.messages import Ack, Bye, ErrorReply, Ping, Refuse, TensorMeta
 from tests.protocol_pair import MODEL, ROUTING_ID, Pair, activation, data_chunks, encoded, hello
 
 

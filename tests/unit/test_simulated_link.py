@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from splitd.agent.simulation.link import LinkShape, RateClock, SimulatedLink
-from splitd.agent.traces import Trace, steps
+from splitd.agent.simulation.traces import Trace, steps
 
 PLAIN = LinkShape(delay_s=0.01, slow_start=False)
 STAIRS = steps("stairs", (1.0, 1e6), (1.0, 0.0), (2.0, 5e5))

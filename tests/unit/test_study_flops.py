@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from splitd.calibration.graph import export_graph, find_cuts
+from splitd.calibration.model.graph import export_graph, find_cuts
 from splitd.calibration.study.flops import HANDLERS, arithmetic_of
 from splitd.calibration.study.traffic import count_kernels
 from tests.support.meta_models import meta_graph, meta_model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splitd.agent.traces import load_trace, steps
+from splitd.agent.simulation.traces import load_trace, steps
 from splitd.errors import InputError
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from splitd.errors import WireError
-from splitd.transport import limits, wire
-from splitd.transport.handshake import names_hash
-from splitd.transport.messages import Chunk, Hello, MessageType, Refuse, ServerLoad, TensorMeta, Welcome
-from splitd.transport.wire_bodies import FORMATS
-from splitd.transport.wire_chunk import DTYPES
+from splitd.transport.wire import frames as wire
+from splitd.transport.wire import limits
+from splitd.transport.wire.bodies import FORMATS
+from splitd.transport.wire.chunk_body import DTYPES
+from splitd.transport.wire.handshake import names_hash
+from splitd.transport.wire.messages import Chunk, Hello, MessageType, Refuse, ServerLoad, TensorMeta, Welcome
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "wire-format.md").read_text("utf-8")
 

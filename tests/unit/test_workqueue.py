@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from splitd.agent.workqueue import WorkQueue
+from splitd.agent.server.queue import WorkQueue
 from splitd.errors import OverloadError
 
 

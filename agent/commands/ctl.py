@@ -1,0 +1,215 @@
+"""`splitctl`: asks a running daemon how it is doing, over its control socket. Does not need torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from splitd import __version__
+from splitd.agent.client import DEFAULT_SOCKET, ControlClient
+from splitd.agent.commands import ctl_tables
+from splitd.errors import DaemonUnreachableError, DeadlineError, SplitdError
+
+EXIT_DEGRADED = 4
+POLL_S = 0.2
+
+console = Console()
+
+
+class Session:
+    """What the options of the group say, for the commands."""
+
+    def __init__(self, socket: Path, *, as_json: bool) -> None:
+        self.client = ControlClient(socket)
+        self.as_json = as_json
+
+    def show(self, document: dict[str, Any], table: Callable[[dict[str, Any]], RenderableType]) -> None:
+        """Print one document: as JSON, or as a table for people."""
+        if self.as_json:
+            click.echo(json.dumps(document, indent=2))
+        else:
+            console.print(table(document))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="splitctl")
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    default=lambda: os.environ.get("SPLITD_CONTROL_SOCKET", str(DEFAULT_SOCKET)),
+    help=f"The daemon's control socket.  [default: {DEFAULT_SOCKET}]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def cli(context: click.Context, socket: Path, *, as_json: bool) -> None:
+    """Ask splitd how it is doing, and steer it."""
+    context.obj = Session(socket, as_json=as_json)
+
+
+def _json_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Accept --json after the command too."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value:
+            context.obj.as_json = True
+
+    option = click.option(
+        "--json", is_flag=True, expose_value=False, callback=remember, help="Print one JSON document."
+    )
+    return option(function)
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
+def status(session: Session) -> None:
+    """State, split, link and server at a glance. Exits 4 when degraded."""
+    document = session.client.get("status")
+    session.show(document, ctl_tables.status)
+    if document["state"] == "degraded":
+        sys.exit(EXIT_DEGRADED)
+
+
+@cli.command()
+@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many looks.")
+@_json_option
+@click.pass_obj
+def watch(session: Session, interval: float, count: int | None) -> None:
+    """Status and the last decisions, again and again."""
+    looks = 0
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            document = {**session.client.get("status"), "history": session.client.get("history", count=12)["records"]}
+            if session.as_json:
+                live.console.print_json(json.dumps(document), indent=None)
+            else:
+                live.update(ctl_tables.watch(document), refresh=True)
+            looks += 1
+            if looks == count:
+                return
+            time.sleep(interval)
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
+def splits(session: Session) -> None:
+    """Every cut with its size and calibrated times."""
+    session.show(session.client.get("splits"), ctl_tables.splits)
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
+def link(session: Session) -> None:
+    """The link estimate with its bounds."""
+    session.show(session.client.get("link"), ctl_tables.link)
+
+
+@cli.command()
+@click.option("--batch", type=click.IntRange(min=1), help="For this batch size.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="As if the uplink had this many MB/s.")
+@_json_option
+@click.pass_obj
+def explain(session: Session, batch: int | None, rate: float | None) -> None:
+    """Every candidate with its predicted time, and why it was not chosen."""
+    rate_bytes_per_s = None if rate is None else rate * 1e6
+    session.show(session.client.get("explain", batch=batch, rate=rate_bytes_per_s), ctl_tables.explain)
+
+
+@cli.command()
+@click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@_json_option
+@click.pass_obj
+def history(session: Session, count: int) -> None:
+    """The last decisions with predicted and measured time."""
+    session.show(session.client.get("history", count=count), ctl_tables.history)
+
+
+@cli.command()
+@click.argument("cut")
+@click.option("--codec", help="Use this codec too.")
+@_json_option
+@click.pass_obj
+def pin(session: Session, cut: str, codec: str | None) -> None:
+    """Use one CUT for every batch: a name from `splitctl splits`, `input` (full offloading) or `output` (local)."""
+    session.show(session.client.post("pin", cut=cut, codec=codec), ctl_tables.message)
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
+def unpin(session: Session) -> None:
+    """Choose the split for each batch again."""
+    session.show(session.client.post("unpin"), ctl_tables.message)
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
+def recalibrate(session: Session) -> None:
+    """Measure the latency profile anew, between batches."""
+    session.show(session.client.post("recalibrate"), ctl_tables.message)
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
+def reload(session: Session) -> None:
+    """Read the configuration again; a broken one changes nothing."""
+    session.show(session.client.post("reload"), ctl_tables.message)
+
+
+@cli.command()
+@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
+@click.option("--server", "for_server", is_flag=True, help="Wait until the edge server is connected too.")
+@_json_option
+@click.pass_obj
+def wait(session: Session, timeout: float, *, for_server: bool) -> None:
+    """Wait until the daemon is ready; exits 5 if that takes too long."""
+    end_s = time.monotonic() + timeout
+    wanted = {"ready"} if for_server else {"ready", "degraded"}
+    last = "the daemon does not answer"
+    while True:
+        try:
+            document = session.client.get("status")
+        except DaemonUnreachableError as error:
+            last = str(error)
+        else:
+            if document["state"] in wanted:
+                session.show(document, ctl_tables.state_line)
+                return
+            last = f"the daemon is {document['state']}: {document['state_text']}"
+        if time.monotonic() >= end_s:
+            raise DeadlineError(f"not ready after {timeout:g} s; {last}")
+        time.sleep(POLL_S)
+
+
+@cli.command()
+@click.pass_obj
+def metrics(session: Session) -> None:
+    """Prometheus metrics."""
+    click.echo(session.client.metrics(), nl=False)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `splitctl`; a SplitdError becomes one message on stderr and the exit code of its class."""
+    try:
+        cli.main(args=argv, prog_name="splitctl")
+    except SplitdError as error:
+        click.echo(f"splitctl: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The inputs of one batch: told by kind and size at once, decoded and resized only when that is needed here."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from splitd.agent.client import Item, Kind
+from splitd.agent.device.batcher import Job
+from splitd.calibration.chain import Throttle
+from splitd.calibration.images import Preprocessing, prepare_image
+from splitd.errors import InputError
+
+Array = npt.NDArray[Any]
+
+JPEG_START = b"\xff\xd8\xff"
+
+
+class Inputs:
+    """The jobs of a batch, all of one kind.
+
+    Attributes:
+        jobs: The jobs that can be run; those with bad inputs are moved to `rejected` by `prepared`.
+        rejected: Jobs that cannot be run, each with what is wrong.
+        kind: What the applications gave.
+        size: Number of samples when the batch was formed.
+        prepare_s: Seconds that preparing took here; 0 while nothing was prepared.
+    """
+
+    def __init__(self, jobs: list[Job], preprocessing: Preprocessing, throttle: Throttle) -> None:
+        self.jobs: tuple[Job, ...] = tuple(jobs)
+        self.rejected: list[tuple[Job, InputError]] = []
+        self.kind: Kind = jobs[0].request.kind
+        self.size = sum(job.size for job in jobs)
+        self.prepare_s = 0.0
+        self._preprocessing = preprocessing
+        self._throttle = throttle
+        self._batch: Array | None = None
+
+    def files(self) -> tuple[bytes, ...] | None:
+        """Return the applications' own files if all of them are JPEG, else None."""
+        items = [item for job in self.jobs for item in job.request.items]
+        files = tuple(item for item in items if isinstance(item, bytes) and item.startswith(JPEG_START))
+        return files if files and len(files) == len(items) else None
+
+    def prepared(self) -> Array:
+        """Return uint8 images (B, H, W, 3), or float32 tensors (B, C, H, W) as given; bad jobs are rejected.
+
+        Raises:
+            InputError: No job is left.
+        """
+        if self._batch is None:
+            started_s = time.monotonic()
+            with self._throttle:
+                self._batch = self._prepare()
+            self.prepare_s = time.monotonic() - started_s
+        return self._batch
+
+    def _prepare(self) -> Array:
+        good: list[Job] = []
+        samples: list[Array] = []
+        for job in self.jobs:
+            try:
+                ready = [_prepare_item(item, self._preprocessing) for item in job.request.items]
+            except InputError as error:
+                self.rejected.append((job, error))
+            else:
+                good.append(job)
+                samples.extend(ready)
+        self.jobs = tuple(good)
+        if not samples:
+            raise InputError("no input of this batch can be used")
+        return np.stack(samples)
+
+
+def _prepare_item(item: Item, preprocessing: Preprocessing) -> Array:
+    if isinstance(item, bytes) or item.dtype == np.uint8:
+        image: Array = prepare_image(item, preprocessing)
+        return image
+    if item.shape != preprocessing.size:
+        raise InputError(
+            f"a prepared float32 tensor has shape {preprocessing.size} (channels, height, width), not {item.shape}"
+        )
+    return item

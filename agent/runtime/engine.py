@@ -1,0 +1,128 @@
+"""The network as a daemon runs it: loaded, cut, on its device, slowed down if a slower device is to be emulated."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splitd.agent.configuration import DeviceConfig, ModelConfig
+from splitd.calibration.chain import Partition, Throttle
+from splitd.calibration.images import Preprocessing, normalise
+from splitd.calibration.model import Cut, LoadedModel, ModelSpec, find_cuts, load_model
+from splitd.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+Live = tuple[torch.Tensor, ...]
+
+
+class Network:
+    """One model as a chain of segments, used by one thread at a time.
+
+    Attributes:
+        model: The loaded model with its digest and preprocessing.
+        partition: The chain; `partition.names` are the cuts k = 0..K.
+        throttle: Slows every piece of work down to the configured share of full speed.
+    """
+
+    def __init__(self, model: ModelConfig, device: DeviceConfig, cuts: str) -> None:
+        """Load, export and cut the model.
+
+        Raises:
+            ModelError: It cannot be loaded, exported or cut.
+            ConfigError: The device does not exist.
+        """
+        self.device = _open_device(device)
+        self.model: LoadedModel = load_model(ModelSpec(model.name, model.weights, model.image_size), device.name)
+        self.partition = Partition(self.model, choose_cuts(find_cuts(self.model.graph, "block"), cuts))
+        self.throttle = Throttle(device.throttle, sync=self._synchronise if self.device.type == "cuda" else None)
+        self.threads = torch.get_num_threads()
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the model wants its images."""
+        return self.model.preprocessing
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the cuts k = 0..K: `input`, the chosen cuts, `output`."""
+        return self.partition.names
+
+    @property
+    def last(self) -> int:
+        """K, the index of no offloading."""
+        return self.partition.K
+
+    @property
+    def result_bytes_per_sample(self) -> int:
+        """Bytes of the model's float32 outputs for one sample."""
+        return sum(4 * math.prod(shape) for shape in self.partition.output_shapes)
+
+    def verify(self) -> None:
+        """Prove that every split gives the unsplit model's bits; raises ModelError."""
+        size = self.preprocessing.size
+        generator = torch.Generator().manual_seed(0)
+        self.partition.verify(torch.randn(2, *size, generator=generator).to(self.device))
+
+    def to_input(self, batch: Array) -> Live:
+        """Return the network's input for uint8 images (B, H, W, 3) or prepared float32 tensors (B, C, H, W)."""
+        with self.throttle:
+            ready = normalise(batch, self.preprocessing) if batch.dtype == np.uint8 else batch
+            return (torch.from_numpy(_writable(ready)).to(self.device),)
+
+    def head(self, k: int, live: Live) -> Live:
+        """Run segments 0..k-1."""
+        return self._run(range(k), live)
+
+    def tail(self, k: int, live: Live) -> tuple[Array, ...]:
+        """Run segments k..K-1 and return the outputs as arrays."""
+        return to_arrays(self._run(range(k, self.last), live))
+
+    def from_arrays(self, arrays: Sequence[Array]) -> Live:
+        """Return arrays that crossed the link as tensors on the device."""
+        return tuple(torch.from_numpy(_writable(array)).to(self.device) for array in arrays)
+
+    def _run(self, segments: range, live: Live) -> Live:
+        for index in segments:
+            with self.throttle:
+                live = self.partition.segment(index, live)
+        if self.device.type == "cuda":
+            self._synchronise()
+        return live
+
+    def _synchronise(self) -> None:
+        torch.cuda.synchronize(self.device)
+
+
+def to_arrays(live: Live) -> tuple[Array, ...]:
+    """Return tensors as contiguous numpy arrays on the CPU."""
+    return tuple(tensor.detach().cpu().contiguous().numpy() for tensor in live)
+
+
+def choose_cuts(cuts: Sequence[Cut], which: str) -> list[Cut]:
+    """Return the `natural`, `compressive` or `all` cuts."""
+    if which == "all":
+        return list(cuts)
+    chosen = [cut for cut in cuts if (cut.natural if which == "natural" else cut.compressive)]
+    if not chosen:
+        log.warning("this network has no %s bottleneck: only full offloading and local work remain", which)
+    return chosen
+
+
+def _open_device(config: DeviceConfig) -> torch.device:
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError([f"device.name: {config.name} asked for, but torch sees no CUDA device here; use cpu"])
+    return torch.device(config.name)
+
+
+def _writable(array: Array) -> Array:
+    return array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")

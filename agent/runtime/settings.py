@@ -1,0 +1,38 @@
+"""What a configuration says about calibration."""
+
+from __future__ import annotations
+
+from splitd.agent.configuration import AgentConfig, ServerConfig
+from splitd.calibration.accuracy import AccuracySettings
+from splitd.calibration.measure import CalibrationSettings
+from splitd.calibration.profile import RAW
+
+
+def calibration_settings(config: AgentConfig | ServerConfig) -> CalibrationSettings:
+    """Return what is measured on this machine, as the daemon and `splitd calibrate` do it alike."""
+    device = isinstance(config, AgentConfig)
+    return CalibrationSettings(
+        role="device" if device else "server",
+        batch_sizes=config.calibration.batch_sizes,
+        codecs=calibrated_codecs(config),
+        repeats=config.calibration.repeats,
+        throttle=config.device.throttle,
+        device=config.device.name,
+    )
+
+
+def accuracy_settings(config: AgentConfig) -> AccuracySettings:
+    """Return the bound on lossy codecs, and what it is checked with."""
+    accuracy = config.accuracy
+    return AccuracySettings(calibrated_codecs(config), accuracy.min_agreement, accuracy.samples, config.device.name)
+
+
+def calibrated_codecs(config: AgentConfig | ServerConfig) -> tuple[str, ...]:
+    """Return the codecs to calibrate: the configured ones, the raw image, and JPEG at the configured qualities."""
+    codecs, qualities = (
+        (config.planner.codecs, config.planner.jpeg_qualities)
+        if isinstance(config, AgentConfig)
+        else (config.codecs, config.jpeg_qualities)
+    )
+    images = (RAW, *(f"jpeg{quality}" for quality in qualities))
+    return tuple(dict.fromkeys((*codecs, *images)))

@@ -1,0 +1,6 @@
+"""A model cut into segments on one device: heads and tails over one set of weights, slowed down where asked."""
+
+from splitd.calibration.chain.partition import Partition, Tensors
+from splitd.calibration.chain.throttle import Throttle
+
+__all__ = ["Partition", "Tensors", "Throttle"]

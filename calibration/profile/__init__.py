@@ -1,0 +1,51 @@
+"""Latency profiles as data: measurements, tables over the batch size, what they depend on, files, the cost model.
+
+Nothing here runs a network, and nothing imports torch: whoever only plans or replays needs no more than this room.
+"""
+
+from splitd.calibration.profile.crossing import (
+    RAW,
+    Array,
+    Arrays,
+    Crossing,
+    encode_crossing,
+    is_image_codec,
+    is_lossless,
+)
+from splitd.calibration.profile.key import MAX_CODECS, MAX_POSITIONS, ProfileKey, Role
+from splitd.calibration.profile.latency import CodecCost, CrossingKey, LatencyProfile, profile_path
+from splitd.calibration.profile.measurement import Measurement, measure, rounded
+from splitd.calibration.profile.pair import ProfilePair, load_pair, pair_path
+from splitd.calibration.profile.statefile import damaged, load_document, save_document
+from splitd.calibration.profile.table import Row, Table
+from splitd.calibration.profile.untrusted import MAX_TEXT
+
+__all__ = [
+    "MAX_CODECS",
+    "MAX_POSITIONS",
+    "MAX_TEXT",
+    "RAW",
+    "Array",
+    "Arrays",
+    "CodecCost",
+    "Crossing",
+    "CrossingKey",
+    "LatencyProfile",
+    "Measurement",
+    "ProfileKey",
+    "ProfilePair",
+    "Role",
+    "Row",
+    "Table",
+    "damaged",
+    "encode_crossing",
+    "is_image_codec",
+    "is_lossless",
+    "load_document",
+    "load_pair",
+    "measure",
+    "pair_path",
+    "profile_path",
+    "rounded",
+    "save_document",
+]
