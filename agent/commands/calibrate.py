@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from splitd.agent.commands.profile_tables import chain_table, codec_table, notes
 from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
-from splitd.agent.runtime import Network, accuracy_settings, calibration_settings
+from splitd.agent.runtime import accuracy_settings, calibration_settings, open_engine
 from splitd.calibration.accuracy import Guard, obtain_guard
 from splitd.calibration.measure import Obtained, obtain_profile
 
@@ -50,21 +50,17 @@ def command(config_file: Path, *, as_json: bool) -> None:
 
 def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtained, Guard | None]:
     """Measure for the daemon whose configuration it is; only an agent chooses codecs, so only it has a guard."""
-    network = Network(config.model, config.device, _cuts(config))
+    engine = open_engine(config)
     settings = calibration_settings(config)
     state_dir = config.calibration.state_dir
     obtained = obtain_profile(
-        network.model, network.partition, settings, state_dir=state_dir, fresh=True, progress=report
+        engine.model, engine.partition, settings, state_dir=state_dir, fresh=True, progress=report
     )
     if not isinstance(config, AgentConfig):
         return obtained, None
     accuracy = accuracy_settings(config)
-    guard = obtain_guard(network.model, network.partition, accuracy, state_dir=state_dir, fresh=True, progress=report)
+    guard = obtain_guard(engine.model, engine.partition, accuracy, state_dir=state_dir, fresh=True, progress=report)
     return obtained, guard
-
-
-def _cuts(config: AgentConfig | ServerConfig) -> str:
-    return config.planner.cuts if isinstance(config, AgentConfig) else config.cuts
 
 
 def _progress() -> Progress:

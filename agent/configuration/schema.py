@@ -53,7 +53,7 @@ class ModelConfig(Section):
 
 
 class DeviceConfig(Section):
-    """The processor that runs the network."""
+    """The processor that runs the engine."""
 
     name: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")
     threads: PositiveInt | None = Field(None, description="CPU threads for the network; default: torch's choice")

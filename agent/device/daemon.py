@@ -15,8 +15,17 @@ from splitd.agent.device import views as agent_views
 from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload
 from splitd.agent.device.pipeline import Pipeline
-from splitd.agent.runtime import AgentMetrics, History, Network, Phase, Routes, accuracy_settings, calibration_settings
+from splitd.agent.runtime import (
+    AgentMetrics,
+    History,
+    Phase,
+    Routes,
+    accuracy_settings,
+    calibration_settings,
+    open_engine,
+)
 from splitd.calibration.accuracy import obtain_guard
+from splitd.calibration.chain import Engine
 from splitd.calibration.measure import Obtained, obtain_profile
 from splitd.calibration.profile import ProfilePair, pair_path
 from splitd.errors import ConfigError, OverloadError, ProfileError, UsageError
@@ -39,7 +48,7 @@ class AgentDaemon:
         self.phase = Phase()
         self.history = History()
         self.metrics = AgentMetrics()
-        self.network: Network | None = None
+        self.engine: Engine | None = None
         self.obtained: Obtained | None = None
         self.session: Session | None = None
         self.brain: Brain | None = None
@@ -56,24 +65,24 @@ class AgentDaemon:
         config = self._config
         self.phase.set("starting", f"loading {config.model.name}")
         self.intake = Intake(config.intake)  # a taken socket is noticed before minutes of calibration
-        self.network = network = Network(config.model, config.device, config.planner.cuts)
+        self.engine = engine = open_engine(config)
         self.phase.check()
-        network.verify()
-        self.obtained = self._calibrate(network, fresh=False)
-        self.session = session = self._open_session(network)
+        engine.verify()
+        self.obtained = self._calibrate(engine, fresh=False)
+        self.session = session = self._open_session(engine)
         guard = obtain_guard(
-            network.model,
-            network.partition,
+            engine.model,
+            engine.partition,
             accuracy_settings(config),
             state_dir=config.calibration.state_dir,
             progress=self.phase.calibrating,
         )
         log.info("accuracy: %s", guard.basis)
         codecs = config.planner.codecs
-        candidates = Candidates(self.obtained.profile, guard, codecs, network.result_bytes_per_sample)
+        candidates = Candidates(self.obtained.profile, guard, codecs, engine.result_bytes_per_sample)
         self.brain = Brain(candidates, session, config.planner, self._save_profiles)
-        offload = Offload(network, session)
-        self.pipeline = Pipeline(network, self.intake, self.brain, offload, history=self.history, metrics=self.metrics)
+        offload = Offload(engine, session)
+        self.pipeline = Pipeline(engine, self.intake, self.brain, offload, history=self.history, metrics=self.metrics)
         session.start()
         self.pipeline.start()
         self.intake.start()
@@ -132,10 +141,10 @@ class AgentDaemon:
             raise OverloadError(f"the agent is not ready yet: {self.phase.text}")
         return self.brain
 
-    def _calibrate(self, network: Network, *, fresh: bool) -> Obtained:
+    def _calibrate(self, engine: Engine, *, fresh: bool) -> Obtained:
         return obtain_profile(
-            network.model,
-            network.partition,
+            engine.model,
+            engine.partition,
             calibration_settings(self._config),
             state_dir=self._config.calibration.state_dir,
             fresh=fresh,
@@ -149,9 +158,9 @@ class AgentDaemon:
         except ProfileError as error:
             log.warning("%s", error)
 
-    def _open_session(self, network: Network) -> Session:
+    def _open_session(self, engine: Engine) -> Session:
         config = self._config
-        hello = Hello(network.model.digest, names_hash(network.names), __version__, socket.gethostname())
+        hello = Hello(engine.model.digest, names_hash(engine.names), __version__, socket.gethostname())
         limits = SessionLimits(
             window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s
         )
@@ -180,8 +189,8 @@ class AgentDaemon:
         return {"message": "measuring anew; requests wait meanwhile, `splitctl wait` tells when it is done"}
 
     def _measure_anew(self, brain: Brain) -> None:
-        assert self.network is not None  # noqa: S101  (there is no brain without a network)
-        self.obtained = self._calibrate(self.network, fresh=True)
+        assert self.engine is not None  # noqa: S101  (there is no brain without a engine)
+        self.obtained = self._calibrate(self.engine, fresh=True)
         brain.replace_profile(self.obtained.profile)
         self.phase.set("ready", "profile measured")
 

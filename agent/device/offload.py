@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from splitd.agent.client import Source
 from splitd.agent.decide import CandidateCost
 from splitd.agent.device.inputs import Inputs
-from splitd.agent.runtime import Array, Live, Network, crossing, to_arrays
+from splitd.agent.runtime import crossing
+from splitd.calibration.chain import Array, Engine, Live, to_arrays
 from splitd.errors import DeadlineError, LinkError, OverloadError, RemoteError, SplitdError, WireError
 from splitd.native.codecs import CodecSpec
 from splitd.transport.device import Reply, RequestMeta, Session
@@ -46,8 +47,8 @@ class Outcome:
 class Offload:
     """Runs batches; used by one thread."""
 
-    def __init__(self, network: Network, session: Session) -> None:
-        self._network = network
+    def __init__(self, engine: Engine, session: Session) -> None:
+        self._engine = engine
         self._session = session
 
     def run(self, choice: CandidateCost, inputs: Inputs, give_up_s: float) -> Outcome:
@@ -65,7 +66,7 @@ class Offload:
         if choice.kind == "local":
             outcome.source = "local"
             with outcome.stage("head"):
-                outcome.outputs = self._network.tail(0, self._network.to_input(inputs.prepared()))
+                outcome.outputs = self._engine.tail(0, self._engine.to_input(inputs.prepared()))
         elif crossing.crosses_as_image(choice.codec):
             self._send_image(choice, inputs, give_up_s, outcome)
         else:
@@ -77,19 +78,19 @@ class Offload:
         files = inputs.files() if choice.codec == crossing.AS_GIVEN else None
         batch = None if files is not None else inputs.prepared()
         try:
-            with outcome.stage("encode"), self._network.throttle:
+            with outcome.stage("encode"), self._engine.throttle:
                 if batch is None:
                     stream, spec = crossing.file_stream(files or ())
                 else:
                     stream, spec = crossing.image_stream(batch, choice.codec)
             self._remote(choice.cut, (stream,), spec, give_up_s, outcome)
         except FAILURES as error:
-            self._finish(0, lambda: self._network.to_input(inputs.prepared()), error, outcome)
+            self._finish(0, lambda: self._engine.to_input(inputs.prepared()), error, outcome)
 
     def _split(self, choice: CandidateCost, inputs: Inputs, give_up_s: float, outcome: Outcome) -> None:
         batch = inputs.prepared()
         with outcome.stage("head"):
-            live = self._network.head(choice.cut, self._network.to_input(batch))
+            live = self._engine.head(choice.cut, self._engine.to_input(batch))
         try:
             self._remote(choice.cut, to_arrays(live), choice.codec, give_up_s, outcome)
         except FAILURES as error:
@@ -109,7 +110,7 @@ class Offload:
         outcome.outputs = outcome.reply.outputs
 
     def _next(self, pieces: Iterator[crossing.Piece], outcome: Outcome) -> crossing.Piece | None:
-        with outcome.stage("encode"), self._network.throttle:
+        with outcome.stage("encode"), self._engine.throttle:
             return next(pieces, None)
 
     def _finish(self, cut: int, live: Callable[[], Live], error: SplitdError, outcome: Outcome) -> None:
@@ -117,4 +118,4 @@ class Offload:
         outcome.source = "finished-locally"
         outcome.cause = f"{error.code}: {error}"
         with outcome.stage("finish"):
-            outcome.outputs = self._network.tail(cut, live())
+            outcome.outputs = self._engine.tail(cut, live())

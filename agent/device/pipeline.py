@@ -13,7 +13,8 @@ from splitd.agent.device.batcher import Job
 from splitd.agent.device.inputs import Inputs
 from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload, Outcome
-from splitd.agent.runtime import AgentMetrics, History, Network, Record
+from splitd.agent.runtime import AgentMetrics, History, Record
+from splitd.calibration.chain import Engine
 from splitd.errors import InputError, SplitdError
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Pipeline:
 
     def __init__(
         self,
-        network: Network,
+        engine: Engine,
         intake: Intake,
         brain: Brain,
         offload: Offload,
@@ -35,7 +36,7 @@ class Pipeline:
         history: History,
         metrics: AgentMetrics,
     ) -> None:
-        self._network = network
+        self._engine = engine
         self._intake = intake
         self._brain = brain
         self._offload = offload
@@ -96,7 +97,7 @@ class Pipeline:
 
     def _run(self, jobs: list[Job]) -> None:
         started_s = time.monotonic()
-        inputs = Inputs(jobs, self._network.preprocessing, self._network.throttle)
+        inputs = Inputs(jobs, self._engine.preprocessing, self._engine.throttle)
         decision = self._brain.decide(inputs)
         deadline_s = min(job.deadline_s for job in jobs)
         give_up_s = self._brain.give_up_s(decision, inputs.size, started_s, deadline_s)

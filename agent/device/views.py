@@ -45,8 +45,8 @@ def status(daemon: AgentDaemon) -> Document:
         **daemon.phase.view(),
         "state": name,
         "state_text": text,
-        "model": model_view(config.model, daemon.network),
-        "device": device_view(config.device, daemon.network),
+        "model": model_view(config.model, daemon.engine),
+        "device": device_view(config.device, daemon.engine),
         "profile": daemon.obtained.source if daemon.obtained else None,
         "server": _server(daemon),
         "link": _link(daemon.session.link()) if daemon.session else _link(LinkEstimate("unknown")),
@@ -62,14 +62,14 @@ def status(daemon: AgentDaemon) -> Document:
 
 def splits(daemon: AgentDaemon, query: Query) -> Document:
     """Return every cut with its size, its calibrated times and what each codec sends."""
-    brain, network = daemon.running_brain(), daemon.network
-    assert network is not None  # noqa: S101  (there is no brain without a network)
+    brain, engine = daemon.running_brain(), daemon.engine
+    assert engine is not None  # noqa: S101  (there is no brain without a engine)
     batch = _whole(query, "batch") or 1
-    partition = network.partition
+    partition = engine.partition
     ratios = [1.0, *(cut.ratio for cut in partition.cuts), 0.0]
-    elements = [_elements(network.preprocessing.size), *(cut.elements for cut in partition.cuts), 0]
+    elements = [_elements(engine.preprocessing.size), *(cut.elements for cut in partition.cuts), 0]
     rows = []
-    for k, name in enumerate(network.names):
+    for k, name in enumerate(engine.names):
         costs = [cost for cost in brain.costs(batch) if cost.cut == k and cost.kind != "local"]
         rows.append(
             {

@@ -5,22 +5,18 @@ Nothing here knows what a daemon is for.
 
 from splitd.agent.runtime.control import Routes
 from splitd.agent.runtime.crossing import AS_GIVEN, LOCAL
-from splitd.agent.runtime.engine import Array, Live, Network, to_arrays
 from splitd.agent.runtime.history import History, Record
 from splitd.agent.runtime.logs import set_up_logging
 from splitd.agent.runtime.metrics import AgentMetrics, ServerMetrics
 from splitd.agent.runtime.phase import Phase
-from splitd.agent.runtime.settings import accuracy_settings, calibration_settings
+from splitd.agent.runtime.settings import accuracy_settings, calibration_settings, open_engine
 from splitd.agent.runtime.views import device_view, model_view
 
 __all__ = [
     "AS_GIVEN",
     "LOCAL",
     "AgentMetrics",
-    "Array",
     "History",
-    "Live",
-    "Network",
     "Phase",
     "Record",
     "Routes",
@@ -29,6 +25,6 @@ __all__ = [
     "calibration_settings",
     "device_view",
     "model_view",
+    "open_engine",
     "set_up_logging",
-    "to_arrays",
 ]

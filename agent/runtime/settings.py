@@ -1,11 +1,25 @@
-"""What a configuration says about calibration."""
+"""What a configuration says about the engine, about calibration and about accuracy."""
 
 from __future__ import annotations
 
 from splitd.agent.configuration import AgentConfig, ServerConfig
 from splitd.calibration.accuracy import AccuracySettings
+from splitd.calibration.chain import Engine
 from splitd.calibration.measure import CalibrationSettings
+from splitd.calibration.model import ModelSpec
 from splitd.calibration.profile import RAW
+
+
+def open_engine(config: AgentConfig | ServerConfig) -> Engine:
+    """Return the configured model on the configured device; raises ModelError or ConfigError."""
+    model, device = config.model, config.device
+    return Engine(
+        ModelSpec(model.name, model.weights, model.image_size),
+        device=device.name,
+        threads=device.threads,
+        throttle=device.throttle,
+        cuts=config.planner.cuts if isinstance(config, AgentConfig) else config.cuts,
+    )
 
 
 def calibration_settings(config: AgentConfig | ServerConfig) -> CalibrationSettings:

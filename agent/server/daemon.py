@@ -15,8 +15,6 @@ from splitd import __version__
 from splitd.agent.configuration import ServerConfig, load_config, reloaded
 from splitd.agent.decide import SpeedFactor
 from splitd.agent.runtime import (
-    Live,
-    Network,
     Phase,
     Routes,
     ServerMetrics,
@@ -24,8 +22,10 @@ from splitd.agent.runtime import (
     crossing,
     device_view,
     model_view,
+    open_engine,
 )
 from splitd.agent.server.queue import Work, WorkQueue
+from splitd.calibration.chain import Engine, Live
 from splitd.calibration.measure import obtain_profile
 from splitd.calibration.profile import LatencyProfile
 from splitd.errors import DeadlineError, LinkError, OverloadError, SplitdError, WireError
@@ -53,7 +53,7 @@ class ServerDaemon:
         self._worker = threading.Thread(target=self._work, name="worker", daemon=True)
         self._allow: AllowList | None = None
         self._endpoint: Endpoint | None = None
-        self._network: Network | None = None
+        self._engine: Engine | None = None
         self._profile: LatencyProfile | None = None
         self._speed = SpeedFactor()
         self._answered = 0
@@ -63,18 +63,18 @@ class ServerDaemon:
         """Load, calibrate, listen."""
         config = self._config
         self._phase.set("starting", f"loading {config.model.name}")
-        self._network = network = Network(config.model, config.device, config.cuts)
+        self._engine = engine = open_engine(config)
         self._phase.check()
-        network.verify()
+        engine.verify()
         obtained = obtain_profile(
-            network.model,
-            network.partition,
+            engine.model,
+            engine.partition,
             calibration_settings(config),
             state_dir=config.calibration.state_dir,
             progress=self._phase.calibrating,
         )
         self._profile = obtained.profile
-        self._endpoint = self._open_endpoint(network)
+        self._endpoint = self._open_endpoint(engine)
         self._worker.start()
         self._endpoint.start()
         self._phase.set("ready", f"listening on {config.bind}, profile {obtained.source}")
@@ -115,7 +115,7 @@ class ServerDaemon:
             metrics=self._metrics.render,
         )
 
-    def _open_endpoint(self, network: Network) -> Endpoint:
+    def _open_endpoint(self, engine: Engine) -> Endpoint:
         config = self._config
         keys = load_pair(config.keys.secret_file) if config.keys else None
         if config.keys and config.keys.allow_file:
@@ -127,8 +127,8 @@ class ServerDaemon:
         return Endpoint(
             config.bind,
             self._welcome,
-            model_digest=network.model.digest,
-            cut_names_hash=names_hash(network.names),
+            model_digest=engine.model.digest,
+            cut_names_hash=names_hash(engine.names),
             keys=keys,
             allow=self._allow,
             limits=limits,
@@ -152,8 +152,8 @@ class ServerDaemon:
             self._fail(request, error)
 
     def _check(self, request: IncomingRequest) -> None:
-        network, limits = self._network, self._config.limits
-        if network is None or not 0 <= request.cut < network.last:
+        engine, limits = self._engine, self._config.limits
+        if engine is None or not 0 <= request.cut < engine.last:
             raise WireError(f"there is no cut {request.cut}")
         if not 0 < self._batch_of(request) <= limits.max_batch:
             raise OverloadError(f"a batch of {self._batch_of(request)}; this server takes 1 to {limits.max_batch}")
@@ -180,34 +180,34 @@ class ServerDaemon:
                 self._queue.done()
 
     def _answer(self, work: Work[IncomingRequest]) -> None:
-        network, request = self._network, work.item
-        assert network is not None  # noqa: S101  (the worker starts after loading)
+        engine, request = self._engine, work.item
+        assert engine is not None  # noqa: S101  (the worker starts after loading)
         if request.is_cancelled:
             raise LinkError("the device no longer waits for this")
         begun_s = time.monotonic()
         queue_s = begun_s - work.queued_s
         if request.deadline_s is not None and begun_s >= request.deadline_s:
             raise DeadlineError(f"the deadline passed while the request waited {queue_s * 1000:.0f} ms")
-        live = self._to_live(network, request)
+        live = self._to_live(engine, request)
         decoded_s = time.monotonic()
-        outputs = network.tail(request.cut, live)
+        outputs = engine.tail(request.cut, live)
         done_s = time.monotonic()
         timings = ServerTimings(queue_s, decoded_s - begun_s, done_s - decoded_s, self._queue.load())
         request.reply(outputs, timings)
         self._answered += 1
         self._speed.observe(done_s, done_s - decoded_s, self._calibrated_s(request))
-        self._metrics.requests.labels(network.names[request.cut], "answered").inc()
+        self._metrics.requests.labels(engine.names[request.cut], "answered").inc()
         self._metrics.compute.observe(done_s - decoded_s)
         self._metrics.queue.observe(queue_s)
 
-    def _to_live(self, network: Network, request: IncomingRequest) -> Live:
+    def _to_live(self, engine: Engine, request: IncomingRequest) -> Live:
         most = self._config.limits.max_batch
         if request.cut == 0:
-            batch = crossing.decode_input(request.tensors, request.chunks, network.preprocessing, most)
-            return network.to_input(batch)
+            batch = crossing.decode_input(request.tensors, request.chunks, engine.preprocessing, most)
+            return engine.to_input(batch)
         arrays = crossing.decode(request.tensors, request.chunks)
-        crossing.check_shapes(arrays, network.partition.batch_shapes(request.cut, self._batch_of(request)))
-        return network.from_arrays(arrays)
+        crossing.check_shapes(arrays, engine.partition.batch_shapes(request.cut, self._batch_of(request)))
+        return engine.from_arrays(arrays)
 
     def _batch_of(self, request: IncomingRequest) -> int:
         return crossing.batch_of(request.tensors, request.chunks, self._config.limits.max_batch)
@@ -219,15 +219,15 @@ class ServerDaemon:
         request.fail(error.code, str(error))
 
     def _status(self, _query: Mapping[str, str]) -> dict[str, Any]:
-        config, network = self._config, self._network
+        config, engine = self._config, self._engine
         return {
             "daemon": "server",
             "version": __version__,
             "pid": os.getpid(),
             **self._phase.view(),
             "bind": config.bind,
-            "model": model_view(config.model, network),
-            "device": device_view(config.device, network),
+            "model": model_view(config.model, engine),
+            "device": device_view(config.device, engine),
             "load": {
                 "clients": len(self._endpoint.clients()) if self._endpoint else 0,
                 "queued": len(self._queue),

@@ -3,6 +3,7 @@
 Nothing here runs a network, and nothing imports torch: whoever only plans or replays needs no more than this room.
 """
 
+from splitd.calibration.profile.cost_model import Floats, Terms, Work, end_to_end
 from splitd.calibration.profile.crossing import (
     RAW,
     Array,
@@ -30,6 +31,7 @@ __all__ = [
     "CodecCost",
     "Crossing",
     "CrossingKey",
+    "Floats",
     "LatencyProfile",
     "Measurement",
     "ProfileKey",
@@ -37,8 +39,11 @@ __all__ = [
     "Role",
     "Row",
     "Table",
+    "Terms",
+    "Work",
     "damaged",
     "encode_crossing",
+    "end_to_end",
     "is_image_codec",
     "is_lossless",
     "load_document",

@@ -16,9 +16,9 @@ import pytest
 import simplejpeg
 import torch
 
-from splitd.agent.configuration.schema import DeviceConfig, ModelConfig
-from splitd.agent.runtime.engine import Network
+from splitd.calibration.chain import Engine
 from splitd.calibration.images.preprocess import prepare_image
+from splitd.calibration.model import ModelSpec
 from splitd.calibration.profile.pair import load_pair
 from splitd.errors import RemoteError
 from tests.support.daemons import MODEL, ROOT, Pair, eventually
@@ -42,9 +42,9 @@ def unpinned(pair: Pair) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
+def network() -> Iterator[Engine]:
     threads = torch.get_num_threads()
-    yield Network(ModelConfig(**MODEL), DeviceConfig(threads=1), "natural")
+    yield Engine(ModelSpec(**MODEL), threads=1)
     torch.set_num_threads(threads)
 
 
@@ -63,7 +63,7 @@ def document(pair: Pair, *arguments: str) -> dict[str, Any]:
     return parsed
 
 
-def test_every_cut_gives_the_unsplit_models_answer(pair: Pair, network: Network) -> None:
+def test_every_cut_gives_the_unsplit_models_answer(pair: Pair, network: Engine) -> None:
     expected = network.tail(0, network.to_input(IMAGES))[0]
     with pair.client() as client:
         for name in network.names:
@@ -74,7 +74,7 @@ def test_every_cut_gives_the_unsplit_models_answer(pair: Pair, network: Network)
             np.testing.assert_array_equal(result.outputs[0], expected)
 
 
-def test_a_quantised_cut_stays_close(pair: Pair, network: Network) -> None:
+def test_a_quantised_cut_stays_close(pair: Pair, network: Engine) -> None:
     expected = network.tail(0, network.to_input(IMAGES))[0]
     pair.agent.control.post("pin", cut=network.names[2], codec="u8")
     with pair.client() as client:
@@ -87,7 +87,7 @@ def jpeg(image: np.ndarray[Any, Any], quality: int = 95) -> bytes:
     return bytes(simplejpeg.encode_jpeg(image, quality=quality))
 
 
-def test_the_applications_own_jpeg_files_cross_untouched(pair: Pair, network: Network) -> None:
+def test_the_applications_own_jpeg_files_cross_untouched(pair: Pair, network: Engine) -> None:
     files = [jpeg(np.repeat(np.repeat(image, 3, 0), 2, 1)) for image in IMAGES]
     expected = network.tail(0, network.to_input(np.stack([prepare_image(f, network.preprocessing) for f in files])))[0]
     with pair.client() as client:
@@ -106,7 +106,7 @@ def test_a_damaged_jpeg_is_the_callers_error_wherever_it_is_found(pair: Pair) ->
     assert caught.value.code == "input"
 
 
-def test_images_cross_as_jpeg_where_the_guard_allows_it(pair: Pair, network: Network) -> None:
+def test_images_cross_as_jpeg_where_the_guard_allows_it(pair: Pair, network: Engine) -> None:
     pair.agent.control.post("pin", cut="input", codec="jpeg90")
     with pair.client() as client:
         result = client.infer(IMAGES)
@@ -114,7 +114,7 @@ def test_images_cross_as_jpeg_where_the_guard_allows_it(pair: Pair, network: Net
     assert result.outputs[0].shape == (4, 10)
 
 
-def test_prepared_tensors_are_taken_too(pair: Pair, network: Network) -> None:
+def test_prepared_tensors_are_taken_too(pair: Pair, network: Engine) -> None:
     tensors = np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype(np.float32)
     expected = network.tail(0, network.to_input(tensors))[0]
     pair.agent.control.post("pin", cut=network.names[1], codec="f32")
@@ -169,7 +169,7 @@ def test_the_link_estimate_has_bounds(pair: Pair) -> None:
     assert link["congestion"]["algorithm"]
 
 
-def test_splits_lists_every_cut_with_what_its_codecs_send(pair: Pair, network: Network) -> None:
+def test_splits_lists_every_cut_with_what_its_codecs_send(pair: Pair, network: Engine) -> None:
     rows = document(pair, "splits")["splits"]
     assert [row["name"] for row in rows] == list(network.names)
     assert {codec["codec"] for codec in rows[1]["codecs"]} >= {"f32", "f16", "u8"}

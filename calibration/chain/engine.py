@@ -1,4 +1,4 @@
-"""The network as a daemon runs it: loaded, cut, on its device, slowed down if a slower device is to be emulated."""
+"""The engine: a model cut into a chain, on its device, slowed down if a slower device is to be emulated."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splitd.agent.configuration import DeviceConfig, ModelConfig
-from splitd.calibration.chain import Partition, Throttle
+from splitd.calibration.chain.partition import Partition
+from splitd.calibration.chain.throttle import Throttle
 from splitd.calibration.images import Preprocessing, normalise
 from splitd.calibration.model import Cut, LoadedModel, ModelSpec, find_cuts, load_model
 from splitd.errors import ConfigError
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 Live = tuple[torch.Tensor, ...]
 
 
-class Network:
+class Engine:
     """One model as a chain of segments, used by one thread at a time.
 
     Attributes:
@@ -32,17 +32,32 @@ class Network:
         throttle: Slows every piece of work down to the configured share of full speed.
     """
 
-    def __init__(self, model: ModelConfig, device: DeviceConfig, cuts: str) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        throttle: float | None = None,
+        cuts: str = "natural",
+    ) -> None:
         """Load, export and cut the model.
+
+        Args:
+            spec: Which model, with which weights.
+            device: `cpu`, `cuda` or `cuda:N`.
+            threads: CPU threads of the whole process; None leaves them to torch.
+            throttle: Share of full speed; None for full speed.
+            cuts: `natural`, `compressive` or `all`: where the chain is cut.
 
         Raises:
             ModelError: It cannot be loaded, exported or cut.
             ConfigError: The device does not exist.
         """
-        self.device = _open_device(device)
-        self.model: LoadedModel = load_model(ModelSpec(model.name, model.weights, model.image_size), device.name)
+        self.device = _open_device(device, threads)
+        self.model: LoadedModel = load_model(spec, device)
         self.partition = Partition(self.model, choose_cuts(find_cuts(self.model.graph, "block"), cuts))
-        self.throttle = Throttle(device.throttle, sync=self._synchronise if self.device.type == "cuda" else None)
+        self.throttle = Throttle(throttle, sync=self._synchronise if self.device.type == "cuda" else None)
         self.threads = torch.get_num_threads()
 
     @property
@@ -116,12 +131,12 @@ def choose_cuts(cuts: Sequence[Cut], which: str) -> list[Cut]:
     return chosen
 
 
-def _open_device(config: DeviceConfig) -> torch.device:
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    if config.name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError([f"device.name: {config.name} asked for, but torch sees no CUDA device here; use cpu"])
-    return torch.device(config.name)
+def _open_device(name: str, threads: int | None) -> torch.device:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError([f"device.name: {name} asked for, but torch sees no CUDA device here; use cpu"])
+    return torch.device(name)
 
 
 def _writable(array: Array) -> Array:
