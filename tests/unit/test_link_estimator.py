@@ -278,3 +278,24 @@ def test_sizes_that_are_alike_give_no_line() -> None:
     for i in range(12):
         line.add(100_000 + i, 0.05)
     assert line.fit() is None
+
+
+def test_the_cheap_rate_is_the_estimate_s_while_arrivals_predict_best() -> None:
+    watched = Watched(FluidLink(1e6))
+    assert watched.estimator.uplink_rate(watched.now_s) is None
+    for _ in range(20):
+        watched.send(IMAGE)
+    estimate = watched.estimator.estimate(watched.now_s)
+    assert estimate.method == "dispersion"
+    assert watched.estimator.uplink_rate(watched.now_s) == watched.rate()
+
+
+def test_the_cheap_rate_is_unknown_when_the_estimate_s_is() -> None:
+    watched = Watched(FluidLink(1e6))
+    watched.send(IMAGE)
+    watched.estimator.on_probe_failed(watched.now_s)
+    assert watched.estimator.uplink_rate(watched.now_s) is None
+    watched.send(IMAGE)
+    assert watched.estimator.uplink_rate(watched.now_s) is not None
+    watched.estimator.on_down(watched.now_s)
+    assert watched.estimator.uplink_rate(watched.now_s) is None

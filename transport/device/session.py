@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import zmq
 
@@ -19,6 +20,8 @@ from splitd.transport.device.session_core import SessionCore
 from splitd.transport.device.session_info import ServerInfo, SessionCounters
 from splitd.transport.estimate import LinkEstimate, LinkEstimator, Prober
 from splitd.transport.wire import ClientKeys, Hello, Outgoing, SessionLimits, WakeUp
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -128,8 +131,19 @@ class Session:
 
     def link(self) -> LinkEstimate:
         """Return the link estimate as of now."""
+        return self.inspect(lambda estimator, now_s: estimator.estimate(now_s))
+
+    def uplink_rate(self) -> float | None:
+        """Return the median uplink rate in bytes/s, cheaply; None while it is unknown or the link is down."""
+        return self.inspect(lambda estimator, now_s: estimator.uplink_rate(now_s))
+
+    def inspect(self, look: Callable[[LinkEstimator, float], T]) -> T:
+        """Return what `look(estimator, now_s)` returns; it runs under the session's lock and must return quickly.
+
+        The estimator belongs to the session: `look` may read it, or copy its state, but must not keep it.
+        """
         with self._changed:
-            return self._estimator.estimate(self.clock())
+            return look(self._estimator, self.clock())
 
     def server_view(self) -> ServerView | None:
         """Return the server's last report of its load; None if there is none in this session."""

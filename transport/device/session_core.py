@@ -290,10 +290,10 @@ class SessionCore:
             self.window.limit_bytes = self._window_bytes(now_s, self.server.window_bytes)
 
     def _window_bytes(self, now_s: float, server_window_bytes: int) -> int:
-        rate = self._estimator.estimate(now_s).up
+        rate_bytes_per_s = self._estimator.uplink_rate(now_s)
         wanted = self._limits.first_window_bytes
-        if rate is not None:
-            wanted = max(self._limits.min_window_bytes, int(rate.p50 * self._limits.window_s))
+        if rate_bytes_per_s is not None:
+            wanted = max(self._limits.min_window_bytes, int(rate_bytes_per_s * self._limits.window_s))
         return min(wanted, self._limits.window_bytes, server_window_bytes)
 
     def _watch(self, now_s: float) -> None:

@@ -114,6 +114,10 @@ class PathTracker:
             if not shifted:
                 self._learn_offset(now_s, transfer, rtt_s)
 
+    def rate(self, now_s: float) -> Quantiles | None:
+        """Return the rate as read from arrivals, in bytes/s; None before the first reading."""
+        return self._filter.rate(now_s)
+
     def model(self, now_s: float, rtt_s: float) -> PathModel | None:
         """Return the path as known at `now_s`; None before the first reading."""
         model = self._modelled(now_s, rtt_s, self.method)
