@@ -90,7 +90,7 @@ def batch_of(tensors: Sequence[TensorMeta], chunks: Sequence[Sequence[Chunk]], m
         CodecError: A stream of images is cut short.
     """
     if _is_stream(chunks):
-        return count_files(_joined(chunks[0]), most)
+        return count_files([chunk.payload for chunk in chunks[0]], most)
     shape = tensors[0].shape
     return shape[0] if shape else 0
 
@@ -115,7 +115,7 @@ def decode_input(
             raise WireError(f"{array.dtype} of {array.shape[1:]} came; this model takes {wanted}")
         return array
     payload = _joined(chunks[0])
-    batch = count_files(payload, most)
+    batch = count_files((payload,), most)
     if chunks[0][0].codec == CodecId.JPEG:
         return decode_images(payload, (batch, height, width, 3))
     return np.stack([prepare_image(bytes(file), preprocessing) for file in split_files(payload, batch)])

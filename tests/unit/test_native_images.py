@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pytest
 import simplejpeg
@@ -95,3 +98,33 @@ def test_any_bytes_are_files_that_fill_them_or_refused(payload: bytes, count: in
     except CodecError:
         return
     assert sum(len(file) + images.LENGTH_BYTES for file in files) == len(payload)
+
+
+@given(st.lists(st.binary(max_size=9), max_size=6), st.lists(st.integers(0, 80), max_size=6), st.integers(0, 7))
+def test_files_are_counted_alike_however_the_stream_is_cut(files: list[bytes], cuts: list[int], most: int) -> None:
+    stream = images.join_files(files)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    parts = [stream[start:end] for start, end in pairwise(edges)]
+    assert images.count_files(parts, most) == min(len(files), most + 1)
+
+
+@given(st.binary(min_size=1, max_size=64), st.integers(0, 64))
+def test_counting_any_bytes_gives_what_splits_or_a_refusal(payload: bytes, cut: int) -> None:
+    parts = [payload[:cut], payload[cut:]]
+    try:
+        count = images.count_files(parts, 100)
+    except CodecError:
+        return
+    assert len(images.split_files(payload, count)) == count
+
+
+def test_no_more_files_are_counted_than_asked() -> None:
+    class Watched(bytes):
+        reads = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            Watched.reads += 1
+            return super().__getitem__(index)
+
+    assert images.count_files([Watched(4 * 1000)], 8) == 9
+    assert Watched.reads <= 9
