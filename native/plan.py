@@ -57,7 +57,7 @@ def plan_chunks(
     if total == 0:
         return (ChunkPlan(0, 0, 1),)
     plane, row = plane_size(shape), row_size(shape)
-    wanted = _wanted_elements(total, _VALUE_BYTES.get(spec.codec, 1), target_bytes)
+    wanted = _wanted(total, spec, target_bytes)
     runs = _whole_planes(total, plane, wanted) if plane <= wanted else _pieces(total, plane, wanted)
     return tuple(ChunkPlan(first, n, min(n, plane), row) for first, n in runs)
 
@@ -76,6 +76,46 @@ def chunk_plan_at(shape: Sequence[int], first_element: int, n_elements: int) -> 
     return ChunkPlan(first_element, n_elements, min(n_elements, plane), row_size(shape))
 
 
+def chunk_count(shape: Sequence[int], spec: CodecSpec) -> int:
+    """How many chunks `plan_chunks` cuts a tensor of `shape` into, without making them."""
+    total = _checked_total(shape)
+    if total == 0:
+        return 1
+    plane, wanted = plane_size(shape), _wanted(total, spec)
+    if plane <= wanted:
+        return -(-total // (wanted // plane * plane))
+    return total // plane * -(-plane // wanted)
+
+
+def plane_count(shape: Sequence[int], spec: CodecSpec) -> int:
+    """How many planes have parameters of their own: a plane larger than a chunk has some for each of its pieces."""
+    total, plane = _checked_total(shape), plane_size(shape)
+    if total == 0:
+        return 0
+    return total // plane if plane <= _wanted(total, spec) else chunk_count(shape, spec)
+
+
+def plan_raw(n_elements: int, item_bytes: int) -> tuple[ChunkPlan, ...]:
+    """Cuts a tensor whose elements cross as their own bytes (a result, of any dtype) anywhere between two elements.
+
+    Chunks have the same bounds as those of encoded tensors; an empty tensor is one chunk of nothing.
+    """
+    step = _raw_step(n_elements, item_bytes)
+    firsts = range(0, max(1, n_elements), step)
+    sizes = [min(step, n_elements - first) for first in firsts]
+    return tuple(ChunkPlan(first, n, max(1, n)) for first, n in zip(firsts, sizes, strict=True))
+
+
+def raw_chunk_count(n_elements: int, item_bytes: int) -> int:
+    """How many chunks `plan_raw` makes."""
+    return max(1, -(-n_elements // _raw_step(n_elements, item_bytes)))
+
+
+def _raw_step(n_elements: int, item_bytes: int) -> int:
+    chunk_bytes = min(DEFAULT_TARGET_BYTES, max(MIN_CHUNK_BYTES, -(-n_elements * item_bytes // MIN_CHUNKS)))
+    return max(1, chunk_bytes // item_bytes)
+
+
 def _checked_total(shape: Sequence[int]) -> int:
     total = prod(shape)
     if any(size < 0 for size in shape) or total > MAX_TENSOR_ELEMENTS:
@@ -83,7 +123,9 @@ def _checked_total(shape: Sequence[int]) -> int:
     return total
 
 
-def _wanted_elements(total: int, value_bytes: int, target_bytes: int) -> int:
+def _wanted(total: int, spec: CodecSpec, target_bytes: int = DEFAULT_TARGET_BYTES) -> int:
+    """Elements of a chunk, before planes are taken into account."""
+    value_bytes = _VALUE_BYTES.get(spec.codec, 1)
     most = max(1, min(MAX_CHUNK_ELEMENTS, target_bytes // value_bytes))
     least = min(most, MIN_CHUNK_BYTES // value_bytes)
     return min(most, max(least, total // MIN_CHUNKS))

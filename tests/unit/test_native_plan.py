@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from splitd.errors import CodecError
 from splitd.native.codecs import ChunkPlan, chunk_plan_at, parse_codec, plan_chunks
-from splitd.native.plan import MAX_CHUNK_ELEMENTS, MIN_CHUNKS
+from splitd.native.plan import MAX_CHUNK_ELEMENTS, MIN_CHUNKS, chunk_count, plan_raw, plane_count, raw_chunk_count
 
 SHAPES = [(1, 16, 112, 112), (8, 320, 7, 7), (1, 3, 600, 800), (4, 1000), (5000,), (), (2, 197, 768), (1, 1, 1, 70_000)]
 
@@ -64,3 +68,19 @@ def test_chunks_that_no_sender_cuts_are_refused(first: int, n: int) -> None:
 def test_impossible_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(CodecError):
         plan_chunks(shape, parse_codec("u8"))
+
+
+@given(st.lists(st.integers(0, 90), max_size=5), st.sampled_from(["f32", "f16", "u8", "u4h"]))
+def test_chunks_and_planes_are_counted_without_making_them(shape: list[int], label: str) -> None:
+    plans = plan_chunks(shape, parse_codec(label))
+    assert chunk_count(shape, parse_codec(label)) == len(plans)
+    assert plane_count(shape, parse_codec(label)) == sum(plan.n_elements // plan.plane_elements for plan in plans)
+
+
+@given(st.integers(0, 300_000), st.sampled_from([1, 2, 4, 8]))
+def test_raw_chunks_cover_the_elements_once(n_elements: int, item_bytes: int) -> None:
+    plans = plan_raw(n_elements, item_bytes)
+    assert raw_chunk_count(n_elements, item_bytes) == len(plans)
+    assert [plan.first_element for plan in plans] == [0, *accumulate(plan.n_elements for plan in plans)][:-1]
+    assert sum(plan.n_elements for plan in plans) == n_elements
+    assert all(plan.n_elements * item_bytes <= 65_536 for plan in plans)
