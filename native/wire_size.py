@@ -14,7 +14,7 @@ from splitd.native.plan import chunk_count, plane_count, raw_chunk_count
 from splitd.native.spec import CodecSpec
 
 HEADER_BYTES = 88
-"""A DATA or RESULT header without its dimensions: prefix 32, digest 16, fields 36, checksum 4; see docs/wire-format.md."""
+"""A DATA or RESULT header without dimensions: prefix 32, digest 16, fields 36, checksum 4 (docs/wire-format.md)."""
 DIMENSION_BYTES = 8
 PLANE_WORD_BYTES = 4
 """Step and zero point of a quantised plane; PARAMETER_BYTES in quantise.h."""
