@@ -7,6 +7,7 @@
     ├── ModelError                  1   a model cannot be loaded, exported or cut
     │   └── ModelMismatchError      1   the two ends run different models; carries both digests
     ├── ProfileError                1   a saved latency profile is damaged or foreign
+    ├── StateError                  1   a saved state of an estimator is damaged or foreign
     ├── CodecError                  1   a tensor cannot be encoded, or its bytes cannot be decoded
     ├── PeerError                   1   the other end misbehaves
     │   ├── WireError               1   a frame that breaks the wire format
@@ -73,6 +74,12 @@ class ProfileError(SplitdError):
     """A saved latency profile is damaged, truncated or belongs to something else."""
 
     code = "profile"
+
+
+class StateError(SplitdError):
+    """A saved state of an estimator is damaged, or belongs to something else; the message begins with the field."""
+
+    code = "state"
 
 
 class CodecError(SplitdError):

@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
-from splitd.transport.estimate.observations import Arrival, Direction, Quantiles, Transfer
+from splitd.transport.estimate.observations import Direction, Quantiles, Transfer
 from splitd.transport.estimate.path import PathModel
 from splitd.transport.estimate.robust import lower_quantile
 from splitd.transport.estimate.tracker import PathTracker
-
-__all__ = ["Arrival", "Direction", "LinkConfig", "LinkEstimate", "LinkEstimator", "LinkState", "Quantiles", "Transfer"]
 
 LinkState = Literal["unknown", "up", "suspect", "down"]
 
@@ -29,7 +27,7 @@ _TYPICAL_BYTES = 150_000
 
 
 @dataclass(frozen=True)
-class LinkConfig:
+class EstimatorConfig:
     """Settings of the estimator.
 
     `suspect_after_s`: silence (no ping, no transfer) after which the link is suspect; several pings of one a second,
@@ -71,8 +69,8 @@ class LinkEstimate:
 class LinkEstimator:
     """Learns the link from pings and transfers; all times are the device's monotonic clock, in seconds."""
 
-    def __init__(self, config: LinkConfig | None = None) -> None:
-        self._config = config or LinkConfig()
+    def __init__(self, config: EstimatorConfig | None = None) -> None:
+        self._config = config or EstimatorConfig()
         self._rtts: deque[float] = deque(maxlen=_RTT_SAMPLES)
         self._transfers_s: deque[float] = deque(maxlen=_RTT_SAMPLES)
         self._up = PathTracker(self._config.rto_s)

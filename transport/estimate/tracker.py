@@ -48,7 +48,7 @@ _TELLING_S = 2e-3
 _SPENT = 0.8
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What one transfer showed, and how long it took: long ones tell less of offsets and more of factors."""
 
     value: float
@@ -61,11 +61,11 @@ class PathTracker:
     def __init__(self, rto_s: float) -> None:
         self._rto_s = rto_s
         self._filter = RateFilter()
-        self._offsets: deque[_Seen] = deque(maxlen=_WINDOW)
-        self._most_offsets: deque[_Seen] = deque(maxlen=_WINDOW)
-        self._losses: deque[tuple[int, _Seen]] = deque(maxlen=_WINDOW)
+        self._offsets: deque[Seen] = deque(maxlen=_WINDOW)
+        self._most_offsets: deque[Seen] = deque(maxlen=_WINDOW)
+        self._losses: deque[tuple[int, Seen]] = deque(maxlen=_WINDOW)
         self._window_bytes = inf
-        self._residuals: deque[_Seen] = deque(maxlen=_RESIDUALS)
+        self._residuals: deque[Seen] = deque(maxlen=_RESIDUALS)
         self._line = TheilSen()
         self._errors = {"dispersion": _RATE_ERROR, "fit": _RATE_ERROR}
         self._fresh = _FRESH
@@ -159,7 +159,7 @@ class PathTracker:
             self._errors[method] += _ERROR_GAIN * (error - self._errors[method])
             if method == used and max(measured_s, predicted_s) > _TELLING_S:
                 residual = log((measured_s + JITTER_S) / (predicted_s + JITTER_S))
-                self._residuals.append(_Seen(residual, transfer.elapsed_s))
+                self._residuals.append(Seen(residual, transfer.elapsed_s))
 
     def _learn_offset(self, now_s: float, transfer: Transfer, rtt_s: float) -> None:
         """Explain what the transfer took beyond D/r, or less than that."""
@@ -168,13 +168,13 @@ class PathTracker:
             return
         offset_s = transfer.elapsed_s - transfer.n_bytes / rate.p50
         if transfer.idle_before_s > self._rto_s and rate.p50 * rtt_s > INITIAL_WINDOW_BYTES:
-            self._losses.append((transfer.n_bytes, _Seen(offset_s - self._offset(rtt_s), transfer.elapsed_s)))
+            self._losses.append((transfer.n_bytes, Seen(offset_s - self._offset(rtt_s), transfer.elapsed_s)))
             self._window_bytes = self._fitting_window(rate.p50, rtt_s)
             return
         # A credit below what the transfer could have used was used up, so its size is known; else it is at least that.
         usable_s = min(transfer.n_bytes / rate.p50, transfer.idle_before_s)
         spent = rtt_s - offset_s < _SPENT * usable_s
-        (self._offsets if spent else self._most_offsets).append(_Seen(offset_s, transfer.elapsed_s))
+        (self._offsets if spent else self._most_offsets).append(Seen(offset_s, transfer.elapsed_s))
 
     def _fitting_window(self, rate: float, rtt_s: float) -> float:
         """Return the window after silence that explains best what transfers after silence lost; inf: none needed."""
@@ -185,7 +185,7 @@ class PathTracker:
         best = int(np.abs((lost - seen) / noises_s).sum(axis=1).argmin())
         return float(_WINDOWS[best]) if best > 0 else inf
 
-    def _noises_s(self, seen: Iterable[_Seen]) -> list[float]:
+    def _noises_s(self, seen: Iterable[Seen]) -> list[float]:
         """Return by how many seconds transfers like each of these differ: by a share that grows with the residuals."""
         logs = sorted(residual.value for residual in self._residuals)
         spread = (quantile(logs, 0.9) - quantile(logs, 0.1)) / (2.0 * _SIGMAS_TO_P90) if logs else 0.0
