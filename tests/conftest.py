@@ -2,6 +2,9 @@
 
 A developer without root sees them skipped with the reason. `SPLITD_REQUIRE_LAB=1` (set by `.ci/run`) turns every
 missing requirement into a failure, so that a green run there means they really ran.
+
+All tests, and the daemons that they start, run with the checker of thread ownership (`splitd.ownership`); benchmarks do
+not.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from splitd.ownership import CHECK_VARIABLE
 from tests.distribution import Archives, build
 
 REQUIRE_LAB = "SPLITD_REQUIRE_LAB"
@@ -29,6 +33,12 @@ def missing_requirements(kind: str) -> list[str]:
     missing = [] if os.geteuid() == 0 else ["root"]
     missing += [tool for tool in TOOLS[kind] if shutil.which(tool) is None]
     return missing + [str(path) for path in PATHS[kind] if not path.exists()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Switch the checker of thread ownership on, unless times are measured."""
+    if not config.getoption("benchmark_enable"):
+        os.environ[CHECK_VARIABLE] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
