@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from splitd.agent.client import ms
 from splitd.agent.demo.summary import Summary
 from splitd.errors import UsageError
 
@@ -64,7 +65,7 @@ def _draw_times(axes: Any, summary: Summary) -> None:
             [row.measured_s * 1000 for row in rows],
             color=COLOURS[policy],
             linewidth=2.2 if policy == "dynamic" else 1.2,
-            label=f"{text}, mean {summary.mean_s(policy) * 1000:.0f} ms",
+            label=f"{text}, mean {ms(summary.mean_ms(policy) / 1000)}",
         )
     axes.set_yscale("log")
     axes.set_ylabel("end-to-end time, ms")

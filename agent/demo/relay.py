@@ -26,7 +26,7 @@ OUTAGE_POLL_S = 0.01
 DOWN_FACTOR = 4.0  # cellular downlinks are several times as fast as their uplinks
 
 
-class Line:
+class TransmissionLine:
     """The clock of one direction: tells when a piece of data has passed."""
 
     def __init__(self, factor: float) -> None:
@@ -66,7 +66,7 @@ class TraceClock:
 
 def _pump(source: socket.socket, sink: socket.socket, clock: TraceClock, factor: float, delay_s: float) -> None:
     """Move bytes one way until either end closes."""
-    line = Line(factor)
+    line = TransmissionLine(factor)
     in_flight: queue.Queue[tuple[float, bytes]] = queue.Queue(maxsize=4096)
     threading.Thread(target=_deliver, args=(in_flight, sink, delay_s), daemon=True).start()
     try:

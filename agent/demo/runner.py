@@ -36,8 +36,8 @@ class Runner:
     def choose_trace(self, given: Trace | None, seconds: float) -> tuple[Trace, tuple[str, str]]:
         """Return the trace to follow and the best fixed split on it, as predicted from the calibrated costs."""
         self._feed("warm-up", steps("open", (3600.0, 1e9)), 0.0)
-        outlooks = look_ahead(self._explain)
-        trace = given or built_in_trace(outlooks, seconds)
+        forecasts = look_ahead(self._explain)
+        trace = given or built_in_trace(forecasts, seconds)
         grid = np.arange(0.0, min(trace.duration_s, seconds), 0.25)
         rates = tuple(max(rate, 1.0) for rate in (trace.rate_at(float(time_s)) for time_s in grid))
         distinct = tuple(sorted(set(rates)))

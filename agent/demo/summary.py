@@ -1,4 +1,4 @@
-"""The demo's result: means over one grid of trace times for every policy, and gains as the method defines them."""
+"""The demo's result: the mean time of every policy over the same trace, and what dynamic saves, from those means."""
 
 from __future__ import annotations
 
@@ -52,14 +52,18 @@ class Summary:
         grid = np.arange(0.0, self.trace.duration_s, GRID_S)
         return np.array([rows[max(0, bisect.bisect_right(starts, time_s) - 1)].measured_s for time_s in grid])
 
-    def mean_s(self, policy: str) -> float:
-        """Return the mean end-to-end time over the trace."""
-        return float(self.times_s(policy).mean())
+    def mean_ms(self, policy: str) -> float:
+        """Return the mean end-to-end time over the trace, rounded to the digits that people are shown."""
+        mean_ms = float(self.times_s(policy).mean()) * 1000
+        return float(f"{mean_ms:.3g}") if mean_ms < 1000 else round(mean_ms)
 
     def gain(self, policy: str) -> float:
-        """Return G = mean of (T_policy - T_dynamic) / T_policy over the trace's states."""
-        theirs, ours = self.times_s(policy), self.times_s("dynamic")
-        return float(np.mean((theirs - ours) / theirs))
+        """Return the share of `policy`'s mean that dynamic saves: 1 - mean_ms("dynamic") / mean_ms(policy).
+
+        Whoever sees the two means gets the same figure from them. It is not the G of docs/method.md, which is a mean of
+        ratios over the states of a grid, and may differ from this in sign.
+        """
+        return 1 - self.mean_ms("dynamic") / self.mean_ms(policy)
 
     def switches(self) -> int:
         """Return how often dynamic changed its split or codec."""
@@ -76,7 +80,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON document."""
-        means = {name: self.mean_s(name) * 1000 for name in self.policies}
+        means = {name: self.mean_ms(name) for name in self.policies}
         return {
             "schema_version": SCHEMA_VERSION,
             "model": self.model,

@@ -5,7 +5,6 @@
     ├── ConfigError                 1   a configuration file; carries file, line and key
     ├── InputError                  1   an application's input: not an image, wrong shape, wrong dtype
     ├── ModelError                  1   a model cannot be loaded, exported or cut
-    │   └── ModelMismatchError      1   the two ends run different models; carries both digests
     ├── ProfileError                1   a saved latency profile is damaged or foreign
     ├── StateError                  1   a saved state of an estimator is damaged or foreign
     ├── CodecError                  1   a tensor cannot be encoded, or its bytes cannot be decoded
@@ -57,17 +56,6 @@ class ModelError(SplitdError):
     """A model cannot be loaded, exported or cut."""
 
     code = "model"
-
-
-class ModelMismatchError(ModelError):
-    """The two ends run different models."""
-
-    code = "model-mismatch"
-
-    def __init__(self, message: str, *, ours: str, theirs: str) -> None:
-        super().__init__(message)
-        self.ours = ours
-        self.theirs = theirs
 
 
 class ProfileError(SplitdError):
