@@ -100,6 +100,6 @@ def summary_table(summary: Summary) -> RenderableType:
     device = f"device emulated at {summary.throttle:g} of this machine's speed"
     notes = (
         f"{summary.model}, {device}; {summary.trace.name}; {summary.switches()} switches, {summary.lost()} lost.",
-        "Every policy was really run over the same trace; dynamic saves 1 - (its mean time / the mean time of the policy).",
+        "Every policy was really run over the same trace; dynamic saves 1 - its mean / the mean of the policy.",
     )
     return Group(table, *(Text(note, style="dim") for note in notes))
