@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from splitd.calibration.study import ModelResult, ShareCheck
 
 PAPER_BATCHES = range(1, 63)
-PAPER_RATES = range(1, 128)
 PAPER_DEVICE = "rtx2080ti-300mhz"
 PAPER_SERVER = "rtx2080ti"
 PAPER_SLOWDOWN = 0.17  # 2.37 of 13.45 TFLOPS: the paper's device against its server
