@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
-NATIVE := $(wildcard native/*.pyx native/*.pxd native/*.h)
+NATIVE := $(wildcard native/*.pyx native/kernels/*.h)
 
 .PHONY: demo test lint bench fuzz clean
 .DELETE_ON_ERROR:

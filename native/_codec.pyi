@@ -1,4 +1,4 @@
-"""The compiled backend; `_pure` makes the same bytes. Both satisfy `select.Backend`, where the contract is."""
+"""The compiled backend; `pure` makes the same bytes. Both satisfy `select.Backend`, where the contract is."""
 
 import numpy as np
 import numpy.typing as npt

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t
 
 from splitd.errors import CodecError
 
-cdef extern from "kernels.h" nogil:
+cdef extern from "codec.h" nogil:
     enum:
         SPLITD_UNREPRESENTABLE
         SPLITD_CAPACITY

@@ -15,39 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from splitd.errors import CodecError
-from splitd.native.plan import ChunkPlan, chunk_plan_at, plan_chunks
+from splitd.native.plan import ChunkPlan, plan_chunks
 from splitd.native.select import Backend, load_backend
-from splitd.native.spec import (
-    FLAG_LZ4,
-    KNOWN_FLAGS,
-    LOSSLESS,
-    RAW_BYTES,
-    Bytes,
-    CodecId,
-    CodecSpec,
-    parse_codec,
-    tensor_labels,
-)
-
-__all__ = [
-    "FLAG_LZ4",
-    "LOSSLESS",
-    "ChunkPlan",
-    "CodecId",
-    "CodecSpec",
-    "EncodedChunk",
-    "TensorCodec",
-    "chunk_plan_at",
-    "decode_chunk",
-    "decode_tensor",
-    "encode_chunk",
-    "encode_tensor",
-    "flatten",
-    "max_encoded_bytes",
-    "parse_codec",
-    "plan_chunks",
-    "tensor_labels",
-]
+from splitd.native.spec import CODECS, FLAG_LZ4, KNOWN_FLAGS, OWN_BYTES, Bytes, CodecId, CodecSpec
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -77,7 +47,7 @@ class TensorCodec:
     def max_encoded_bytes(self, spec: CodecSpec, plan: ChunkPlan, itemsize: int = 4) -> int:
         """What an output buffer for `encode_chunk` must hold, fallbacks included."""
         raw = plan.n_elements * itemsize
-        if spec.codec in RAW_BYTES:
+        if spec.codec in OWN_BYTES:
             return raw
         return max(raw, self.backend.max_encoded_bytes(spec.codec, plan))
 
@@ -90,8 +60,8 @@ class TensorCodec:
         may change before the chunk is sent. Tensors that are not float32 travel as their own bytes, as F32 does.
         CodecError: an array that is not flat and contiguous, a plan outside of it, or `out` too small.
         """
-        codec, flags, _ = spec
-        if codec in RAW_BYTES or array.dtype != _FLOAT32:
+        codec, flags = spec.codec, spec.flags
+        if codec in OWN_BYTES or array.dtype != _FLOAT32:
             return self._encode_raw(spec, array, plan)
         if out is None:
             out = bytearray(self.max_encoded_bytes(spec, plan))
@@ -111,13 +81,13 @@ class TensorCodec:
             raise CodecError(f"unknown codec flags {flags:#x}")
         if flags & FLAG_LZ4:
             payload = self._expanded(codec, payload, plan, out.itemsize)
-        if codec in RAW_BYTES:
+        if codec in OWN_BYTES:
             _decode_raw(payload, plan, out)
         else:
             self._decode(codec, payload, plan, out)
 
     def _encode_raw(self, spec: CodecSpec, array: Array, plan: ChunkPlan) -> EncodedChunk:
-        codec = spec.codec if spec.codec in RAW_BYTES else CodecId.F32
+        codec = spec.codec if spec.codec in OWN_BYTES else CodecId.F32
         chunk = EncodedChunk(_run_bytes(array, plan).data, codec, 0)
         return self._pressed(chunk, array.itemsize) if spec.flags & FLAG_LZ4 else chunk
 
@@ -143,15 +113,17 @@ class TensorCodec:
         return body if item_bytes == 1 else self.backend.unshuffle(body, item_bytes)
 
     def _plain_bytes(self, codec: int, plan: ChunkPlan, itemsize: int) -> int:
-        if codec == CodecId.F32:
-            return plan.n_elements * itemsize
-        if codec not in (CodecId.F16, CodecId.U8):
+        entry = CODECS.get(codec)
+        if entry is None or not entry.takes_lz4:
             raise CodecError(f"codec {codec} does not go with LZ4")
+        if entry.own_bytes:
+            return plan.n_elements * itemsize
         return self.backend.max_encoded_bytes(codec, plan)
 
 
 def _item_bytes(codec: int, itemsize: int) -> int:
-    return itemsize if codec == CodecId.F32 else 2 if codec == CodecId.F16 else 1
+    entry = CODECS[codec]
+    return itemsize if entry.own_bytes else entry.value_bytes
 
 
 def _run_bytes(array: Array, plan: ChunkPlan) -> npt.NDArray[np.uint8]:

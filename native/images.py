@@ -16,12 +16,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from splitd.errors import CodecError
-from splitd.native.spec import Bytes, CodecId, CodecSpec
-
-RAW_SPEC = CodecSpec(CodecId.IMAGE_RAW, 0, "raw")
-JPEG_SPEC = CodecSpec(CodecId.JPEG, 0, "jpeg")
-# The application's own files, which have any size: the server prepares them as the device would have.
-AS_GIVEN_SPEC = CodecSpec(CodecId.JPEG_AS_GIVEN, 0, "jpeg-as-given")
+from splitd.native.spec import BEST_QUALITY, Bytes
 
 LENGTH_BYTES = 4
 # Photographs: half the chroma resolution each way, as every camera does.
@@ -34,8 +29,8 @@ def encode_images(batch: Images, quality: int) -> bytes:
     """A batch (B, H, W, 3) of RGB as a stream of JPEG files; CodecError: another shape or quality."""
     if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
         raise CodecError(f"{batch.dtype} of shape {batch.shape} is not a batch of uint8 RGB images")
-    if not 1 <= quality <= 100:
-        raise CodecError(f"a JPEG quality lies in 1..100, not at {quality}")
+    if not 1 <= quality <= BEST_QUALITY:
+        raise CodecError(f"a JPEG quality lies in 1..{BEST_QUALITY}, not at {quality}")
     return join_files([_encode(np.ascontiguousarray(image), quality) for image in batch])
 
 

@@ -1,4 +1,10 @@
-"""How a tensor is cut into chunks: whole planes each, about one message's worth, at least a packet train's number."""
+"""How a tensor is cut into chunks, and what these cost on the wire.
+
+A chunk holds whole planes, about one message's worth, and there are at least as many as a packet train wants. Profile,
+candidates, simulation and study all ask here for sizes. Framing of ZeroMQ (a few bytes a message) and of TCP/IP (about
+3 %) is left out on purpose: the link's rate is estimated from arrivals that count header and payload, so what lies
+below them is in the rate already.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +14,27 @@ from math import prod
 from typing import NamedTuple
 
 from splitd.errors import CodecError
-from splitd.native.spec import CodecId, CodecSpec
+from splitd.native.spec import AS_GIVEN, CODECS, CodecSpec, parse
 
 DEFAULT_TARGET_BYTES = 65_536
 MAX_CHUNK_ELEMENTS = 65_536
-"""Bounds the codecs' scratch memory; the same number as in common.h."""
+"""Bounds the codecs' scratch memory; the same number as in kernels/common.h."""
 MAX_TENSOR_ELEMENTS = 1 << 31
 """Far above any batch of activations; stops a hostile shape before a list of its chunks is made."""
 MIN_CHUNK_BYTES = 4096
 MIN_CHUNKS = 6
 """The receiver times a transfer from the spacing of its chunks, first one left out: fewer say little."""
 
-_VALUE_BYTES = {CodecId.F32: 4, CodecId.F16: 2}
+
+HEADER_BYTES = 88
+"""A DATA or RESULT header without dimensions: prefix 32, digest 16, fields 36, checksum 4 (docs/wire-format.md)."""
+DIMENSION_BYTES = 8
+PLANE_WORD_BYTES = 4
+"""Step and zero point of a quantised plane; PARAMETER_BYTES in kernels/quantise.h."""
+
+
+_IMAGE_BATCH_RANK = 4
+_RESULT_RANK = 2  # (batch, classes)
 
 
 class ChunkPlan(NamedTuple):
@@ -111,6 +126,32 @@ def raw_chunk_count(n_elements: int, item_bytes: int) -> int:
     return max(1, -(-n_elements // _raw_step(n_elements, item_bytes)))
 
 
+def header_bytes(rank: int) -> int:
+    """The header of one chunk of a tensor with `rank` dimensions."""
+    return HEADER_BYTES + DIMENSION_BYTES * rank
+
+
+def sent_bytes(payload_bytes: int, chunks: int, rank: int = _IMAGE_BATCH_RANK) -> int:
+    """What `chunks` messages that share a payload are on the wire."""
+    return payload_bytes + chunks * header_bytes(rank)
+
+
+def raw_sent_bytes(n_elements: int, item_bytes: int, rank: int = _RESULT_RANK) -> int:
+    """What a tensor is that crosses as its own bytes, as results do."""
+    return sent_bytes(n_elements * item_bytes, raw_chunk_count(n_elements, item_bytes), rank)
+
+
+def stream_sent_bytes(n_bytes: int) -> int:
+    """What a stream of image files is (`images.join_files`), `n_bytes` long with their lengths."""
+    return sent_bytes(n_bytes, chunk_count((n_bytes,), parse(AS_GIVEN)), rank=1)
+
+
+def tensor_sent_bytes(shape: Sequence[int], spec: CodecSpec, value_bytes: float) -> float:
+    """What a tensor would be if each value took `value_bytes` behind the plane words: for codecs that are assumed."""
+    planes = plane_count(shape, spec) if CODECS[spec.codec].plane_words else 0
+    return prod(shape) * value_bytes + planes * PLANE_WORD_BYTES + chunk_count(shape, spec) * header_bytes(len(shape))
+
+
 def _raw_step(n_elements: int, item_bytes: int) -> int:
     chunk_bytes = min(DEFAULT_TARGET_BYTES, max(MIN_CHUNK_BYTES, -(-n_elements * item_bytes // MIN_CHUNKS)))
     return max(1, chunk_bytes // item_bytes)
@@ -125,7 +166,7 @@ def _checked_total(shape: Sequence[int]) -> int:
 
 def _wanted(total: int, spec: CodecSpec, target_bytes: int = DEFAULT_TARGET_BYTES) -> int:
     """Elements of a chunk, before planes are taken into account."""
-    value_bytes = _VALUE_BYTES.get(spec.codec, 1)
+    value_bytes = CODECS[spec.codec].value_bytes
     most = max(1, min(MAX_CHUNK_ELEMENTS, target_bytes // value_bytes))
     least = min(most, MIN_CHUNK_BYTES // value_bytes)
     return min(most, max(least, total // MIN_CHUNKS))

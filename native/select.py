@@ -55,7 +55,7 @@ def load_backend(pure: bool | None = None) -> Backend:
     if pure is None:
         pure = os.environ.get("SPLITD_PURE_PYTHON", "0") not in ("", "0")
     if pure:
-        return cast("Backend", import_module("splitd.native._pure"))
+        return cast("Backend", import_module("splitd.native.pure"))
     try:
         return cast("Backend", import_module("splitd.native._codec"))
     except ImportError as error:

@@ -11,7 +11,7 @@ from rich.console import Console
 from splitd.agent.configuration import DEFAULT_CODECS
 from splitd.agent.demo import BatchRow, DemoSettings, Processes, Runner, Screen, Summary, save_plot, summary_table
 from splitd.agent.simulation import load_trace
-from splitd.native.spec import parse_codec
+from splitd.native.spec import parse_tensor_codec
 
 
 @click.command("demo")
@@ -53,7 +53,7 @@ def command(
     """Run both daemons and a shaped link on this machine, and compare dynamic splitting with three static policies."""
     console = Console(stderr=as_json)
     given = load_trace(trace_file) if trace_file else None
-    settings = DemoSettings(model, throttle, jpeg_qualities, tuple(parse_codec(label).label for label in codecs))
+    settings = DemoSettings(model, throttle, jpeg_qualities, tuple(parse_tensor_codec(label).label for label in codecs))
     with Screen(console) as screen, Processes(settings) as processes:
         processes.wait_ready(screen.status)
         side = processes.agent.get("status")["model"]["image_size"]

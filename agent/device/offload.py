@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from splitd.agent.client import Source
 from splitd.agent.decide import CandidateCost
 from splitd.agent.device.inputs import Inputs
-from splitd.agent.runtime import crossing
 from splitd.calibration.chain import Array, Engine, Live, to_arrays
 from splitd.errors import DeadlineError, LinkError, OverloadError, RemoteError, SplitdError, WireError
-from splitd.native.codecs import CodecSpec
+from splitd.native import crossing
 from splitd.transport.device import Reply, RequestMeta, Session
+from splitd.transport.wire import TensorMeta
 
 # What the server or the link can do to a request; the rest of the batch is then done here.
 FAILURES = (LinkError, RemoteError, DeadlineError, WireError, OverloadError)
@@ -67,7 +67,7 @@ class Offload:
             outcome.source = "local"
             with outcome.stage("head"):
                 outcome.outputs = self._engine.tail(0, self._engine.to_input(inputs.prepared()))
-        elif crossing.crosses_as_image(choice.codec):
+        elif crossing.is_image(choice.codec):
             self._send_image(choice, inputs, give_up_s, outcome)
         else:
             self._split(choice, inputs, give_up_s, outcome)
@@ -75,15 +75,11 @@ class Offload:
         return outcome
 
     def _send_image(self, choice: CandidateCost, inputs: Inputs, give_up_s: float, outcome: Outcome) -> None:
-        files = inputs.files() if choice.codec == crossing.AS_GIVEN else None
-        batch = None if files is not None else inputs.prepared()
+        given = (inputs.files() or ()) if choice.codec == crossing.AS_GIVEN else (inputs.prepared(),)
         try:
             with outcome.stage("encode"), self._engine.throttle:
-                if batch is None:
-                    stream, spec = crossing.file_stream(files or ())
-                else:
-                    stream, spec = crossing.image_stream(batch, choice.codec)
-            self._remote(choice.cut, (stream,), spec, give_up_s, outcome)
+                tensors = crossing.tensors_of(given, choice.codec)
+            self._remote(choice.cut, tensors, choice.codec, give_up_s, outcome)
         except FAILURES as error:
             self._finish(0, lambda: self._engine.to_input(inputs.prepared()), error, outcome)
 
@@ -92,15 +88,16 @@ class Offload:
         with outcome.stage("head"):
             live = self._engine.head(choice.cut, self._engine.to_input(batch))
         try:
-            self._remote(choice.cut, to_arrays(live), choice.codec, give_up_s, outcome)
+            with outcome.stage("encode"), self._engine.throttle:
+                arrays = to_arrays(live)
+            self._remote(choice.cut, arrays, choice.codec, give_up_s, outcome)
         except FAILURES as error:
             self._finish(choice.cut, lambda: live, error, outcome)
 
-    def _remote(
-        self, cut: int, arrays: Sequence[Array], codec: CodecSpec | str, give_up_s: float, outcome: Outcome
-    ) -> None:
-        pieces = crossing.encode(arrays, codec)
-        with self._session.open(RequestMeta(cut, crossing.metas(arrays), give_up_s)) as exchange:
+    def _remote(self, cut: int, tensors: Sequence[Array], codec: str, give_up_s: float, outcome: Outcome) -> None:
+        pieces = crossing.encode(tensors, codec)
+        metas = tuple(TensorMeta(tensor.shape, tensor.dtype.name) for tensor in tensors)
+        with self._session.open(RequestMeta(cut, metas, give_up_s)) as exchange:
             while (piece := self._next(pieces, outcome)) is not None:
                 outcome.wire_bytes += len(piece.chunk.payload)
                 with outcome.stage("send"):

@@ -7,7 +7,7 @@ from splitd.calibration.accuracy import AccuracySettings
 from splitd.calibration.chain import Engine
 from splitd.calibration.measure import CalibrationSettings
 from splitd.calibration.model import ModelSpec
-from splitd.calibration.profile import RAW
+from splitd.native.spec import RAW
 
 
 def open_engine(config: AgentConfig | ServerConfig) -> Engine:

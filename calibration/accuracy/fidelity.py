@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splitd.calibration.chain import Partition
+from splitd.calibration.chain import Array, Partition, to_arrays
 from splitd.calibration.images import Images, Preprocessing
-from splitd.calibration.measure import Bench, to_host
-from splitd.calibration.profile import Array, Arrays, CrossingKey, encode_crossing, is_image_codec, is_lossless
+from splitd.calibration.measure import Bench
+from splitd.calibration.profile import CrossingKey
+from splitd.native.crossing import is_image, is_lossless
 
 BATCH = 8  # images in one pass
+
+Arrays = tuple[Array, ...]
 
 Progress = Callable[[float, str], None]
 
@@ -91,14 +94,14 @@ class _Trial:
 def _trials(bench: Bench, images: Images, labels: Sequence[str]) -> Iterator[tuple[int, str, _Trial]]:
     chain = bench.partition
     live = bench.prepare(images)
-    expected = to_host(chain.tail(0, live))
+    expected = to_arrays(chain.tail(0, live))
     for k in range(chain.K):
-        sent: Arrays = to_host(live) if k else (images,)
+        sent: Arrays = to_arrays(live) if k else (images,)
         for label in labels:
-            if is_image_codec(label) == (k == 0):
-                received = encode_crossing(label, sent).decode()
-                resumed = bench.to_device(received) if k else bench.prepare(received[0])
-                yield k, label, _Trial(expected, to_host(chain.tail(k, resumed)), sent, received)
+            if is_image(label) == (k == 0):
+                received = bench.decode(bench.send(label, live if k else images))
+                outputs = to_arrays(chain.tail(k, bench.resume(label, received)))
+                yield k, label, _Trial(expected, outputs, sent, received)
         live = chain.segment(k, live)
 
 
@@ -147,7 +150,7 @@ class _Energies:
 
 def _asked(partition: Partition, codecs: Sequence[str]) -> list[CrossingKey]:
     lossy = [label for label in codecs if not is_lossless(label)]
-    return [(k, label) for k in range(partition.K) for label in lossy if is_image_codec(label) == (k == 0)]
+    return [(k, label) for k in range(partition.K) for label in lossy if is_image(label) == (k == 0)]
 
 
 def _plain(label: str) -> str:

@@ -17,12 +17,13 @@ from splitd.calibration.accuracy.report import FidelityKey, FidelityReport, repo
 from splitd.calibration.chain import Partition
 from splitd.calibration.images import GENERATED, Images, Preprocessing, generated_images, load_samples
 from splitd.calibration.model import LoadedModel
-from splitd.calibration.profile import CrossingKey, is_lossless
+from splitd.calibration.profile import CrossingKey
 from splitd.errors import InputError, ProfileError
+from splitd.native.spec import CodecId, is_lossless, parse
 
 log = logging.getLogger(__name__)
 
-TRUSTED_UNTESTED = frozenset({"f16", "f16+lz4"})  # 11 bits of mantissa: far below what any network's top-1 depends on
+TRUSTED_UNTESTED = frozenset({CodecId.F16})  # 11 bits of mantissa: far below what any network's top-1 depends on
 GENERATED_SAMPLES = 8  # a start is kept waiting; generated images show gross damage, real ones are for fine judgement
 MOST_SAMPLES = 256  # of a directory; a pass per codec and cut of each is a matter of minutes on a small CPU
 
@@ -68,7 +69,11 @@ class Guard:
         if is_lossless(codec):
             return None
         if self.report is None:
-            return None if codec in TRUSTED_UNTESTED else "lossy, and there are no accuracy.samples to check it with"
+            return (
+                None
+                if parse(codec).codec in TRUSTED_UNTESTED
+                else "lossy, and there are no accuracy.samples to check it with"
+            )
         found = self.fidelity(k, codec)
         return "lossy, and its accuracy was not measured at this cut" if found is None else self._verdict(found)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splitd.calibration.chain.partition import Partition
+from splitd.calibration.chain.partition import Live, Partition
 from splitd.calibration.chain.throttle import Throttle
 from splitd.calibration.images import Preprocessing, normalise
 from splitd.calibration.model import Cut, LoadedModel, ModelSpec, find_cuts, load_model
@@ -20,7 +20,6 @@ from splitd.errors import ConfigError
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-Live = tuple[torch.Tensor, ...]
 
 
 class Engine:
@@ -89,8 +88,7 @@ class Engine:
     def to_input(self, batch: Array) -> Live:
         """Return the network's input for uint8 images (B, H, W, 3) or prepared float32 tensors (B, C, H, W)."""
         with self.throttle:
-            ready = normalise(batch, self.preprocessing) if batch.dtype == np.uint8 else batch
-            return (torch.from_numpy(_writable(ready)).to(self.device),)
+            return to_input(batch, self.preprocessing, self.device)
 
     def head(self, k: int, live: Live) -> Live:
         """Run segments 0..k-1."""
@@ -102,7 +100,7 @@ class Engine:
 
     def from_arrays(self, arrays: Sequence[Array]) -> Live:
         """Return arrays that crossed the link as tensors on the device."""
-        return tuple(torch.from_numpy(_writable(array)).to(self.device) for array in arrays)
+        return from_arrays(arrays, self.device)
 
     def _run(self, segments: range, live: Live) -> Live:
         for index in segments:
@@ -116,8 +114,22 @@ class Engine:
         torch.cuda.synchronize(self.device)
 
 
+def to_input(batch: Array, preprocessing: Preprocessing, device: torch.device) -> Live:
+    """Return the network's input on `device` for uint8 images (B, H, W, 3) or prepared float32 tensors (B, C, H, W).
+
+    Raises:
+        InputError: uint8 images of another shape than the model's.
+    """
+    return from_arrays((normalise(batch, preprocessing) if batch.dtype == np.uint8 else batch,), device)
+
+
+def from_arrays(arrays: Sequence[Array], device: torch.device) -> Live:
+    """Return arrays as tensors on `device`; only those that are read-only or not contiguous are copied on a CPU."""
+    return tuple(torch.from_numpy(_writable(array)).to(device) for array in arrays)
+
+
 def to_arrays(live: Live) -> tuple[Array, ...]:
-    """Return tensors as contiguous numpy arrays on the CPU."""
+    """Return tensors as contiguous numpy arrays in the host's memory, waiting for a device that has one of its own."""
     return tuple(tensor.detach().cpu().contiguous().numpy() for tensor in live)
 
 

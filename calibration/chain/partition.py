@@ -13,7 +13,8 @@ from splitd.calibration.chain.segments import build_segment
 from splitd.calibration.model import BatchShape, Cut, Graph, LoadedModel
 from splitd.errors import ModelError, UsageError
 
-Tensors = tuple[torch.Tensor, ...]
+Live = tuple[torch.Tensor, ...]
+"""What is live at a cut: all that must cross there."""
 
 
 class Partition:
@@ -59,19 +60,19 @@ class Partition:
         """Whole shapes of the tensors that cross at split k for `batch` samples."""
         return tuple(shape.at(batch) for shape in self._crossing[k])
 
-    def head(self, k: int, x: torch.Tensor) -> Tensors:
+    def head(self, k: int, x: torch.Tensor) -> Live:
         """Run segments 0..k-1 on x (batch, C, H, W) float32; return what crosses at split k."""
         return self._run(0, k, (x,))
 
-    def tail(self, k: int, live: Sequence[torch.Tensor]) -> Tensors:
+    def tail(self, k: int, live: Sequence[torch.Tensor]) -> Live:
         """Run segments k..K-1 on what crosses at split k, which stays as it is; return the model's outputs."""
         return self._run(k, self.K, live)
 
-    def forward(self, x: torch.Tensor) -> Tensors:
+    def forward(self, x: torch.Tensor) -> Live:
         """Run the whole chain."""
         return self._run(0, self.K, (x,))
 
-    def segment(self, i: int, live: Sequence[torch.Tensor]) -> Tensors:
+    def segment(self, i: int, live: Sequence[torch.Tensor]) -> Live:
         """Run segment i alone, from split i to split i + 1."""
         return self._run(i, i + 1, live)
 
@@ -83,14 +84,14 @@ class Partition:
         """
         with torch.inference_mode():
             expected = tree_leaves(self._reference(x))
-        live: Tensors = (x,)
+        live: Live = (x,)
         for k, name in enumerate(self.names):
             outputs = self.tail(k, live)
             if not all(_same_bits(a, b) for a, b in zip(outputs, expected, strict=True)):
                 raise ModelError(f"cutting at {name} changes the result; this model cannot be split there")
             live = self.segment(k, live) if k < self.K else live
 
-    def _run(self, first: int, end: int, live: Sequence[torch.Tensor]) -> Tensors:
+    def _run(self, first: int, end: int, live: Sequence[torch.Tensor]) -> Live:
         values = list(live)
         with torch.inference_mode():
             for segment in self.segments[first:end]:

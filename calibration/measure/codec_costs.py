@@ -1,24 +1,15 @@
-"""Measures what crosses at every position with every codec: payload bytes, and the time to encode or to decode it."""
+"""Measures what crosses at every position with every codec: bytes on the wire, seconds to encode or to decode."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from splitd.calibration.chain import Tensors
+from splitd.calibration.chain import Live
 from splitd.calibration.images import Images
-from splitd.calibration.measure.bench import Bench, to_host
+from splitd.calibration.measure.bench import Bench
 from splitd.calibration.measure.stopwatch import synchroniser
-from splitd.calibration.profile import (
-    Arrays,
-    CodecCost,
-    Crossing,
-    CrossingKey,
-    Measurement,
-    ProfileKey,
-    encode_crossing,
-    is_image_codec,
-    measure,
-)
+from splitd.calibration.profile import CodecCost, CrossingKey, Measurement, ProfileKey, measure
+from splitd.native.crossing import is_image
 
 Cell = tuple[int, Measurement]
 Progress = Callable[[float, str], None]
@@ -41,51 +32,21 @@ def measure_codecs(bench: Bench, key: ProfileKey, repeats: int, progress: Progre
         live = bench.prepare(images)
         for k in range(chain.K):
             progress((turn + k / chain.K) / len(key.batch_sizes), f"codecs at {chain.names[k]}, batches of {batch}")
-            for label in (codec for codec in key.codecs if is_image_codec(codec) == (k == 0)):
-                task = _ImageTask(bench, label, images) if k == 0 else _TensorTask(bench, label, live)
-                cells.setdefault((k, label), []).append(_measure(task, key, repeats))
+            for label in (codec for codec in key.codecs if is_image(codec) == (k == 0)):
+                cells.setdefault((k, label), []).append(_measure(bench, label, live if k else images, key, repeats))
             live = chain.segment(k, live)
     return {where: _cost(key, row) for where, row in cells.items()}
 
 
-class _TensorTask:
-    """Activations on the device, to payload bytes and back."""
-
-    def __init__(self, bench: Bench, label: str, live: Tensors) -> None:
-        self.bench = bench
-        self._label = label
-        self._live = live
-
-    def encode(self) -> Crossing:
-        return encode_crossing(self._label, to_host(self._live))
-
-    def receive(self, arrays: Arrays) -> Tensors:
-        return self.bench.to_device(arrays)
-
-
-class _ImageTask:
-    """Images in the host's memory, to payload bytes, and those to the chain's input."""
-
-    def __init__(self, bench: Bench, label: str, images: Images) -> None:
-        self.bench = bench
-        self._label = label
-        self._images = images
-
-    def encode(self) -> Crossing:
-        return encode_crossing(self._label, (self._images,))
-
-    def receive(self, arrays: Arrays) -> Tensors:
-        return self.bench.prepare(arrays[0])
-
-
-def _measure(task: _TensorTask | _ImageTask, key: ProfileKey, repeats: int) -> Cell:
-    sent = task.encode()
-    sync = synchroniser(task.bench.device)
+def _measure(bench: Bench, label: str, given: Images | Live, key: ProfileKey, repeats: int) -> Cell:
+    sent = bench.send(label, given)
+    sync = synchroniser(bench.device)
     if key.role == "device":
-        timed = measure(task.encode, repeats=repeats, sync=sync)
+        timed = measure(lambda: bench.send(label, given), repeats=repeats, sync=sync)
     else:
-        timed = measure(lambda: task.receive(sent.decode()), repeats=repeats, sync=sync)
-    return sent.n_bytes, Measurement.of([sample / key.throttle for sample in timed.samples])
+        timed = measure(lambda: bench.resume(label, bench.decode(sent)), repeats=repeats, sync=sync)
+    # A throttled processor idles for the rest of the time, which is computed instead of waited for.
+    return sent.wire_bytes, Measurement.of([sample / key.throttle for sample in timed.samples])
 
 
 def _cost(key: ProfileKey, cells: list[Cell]) -> CodecCost:

@@ -4,15 +4,6 @@ Nothing here runs a network, and nothing imports torch: whoever only plans or re
 """
 
 from splitd.calibration.profile.cost_model import Floats, Terms, Work, end_to_end
-from splitd.calibration.profile.crossing import (
-    RAW,
-    Array,
-    Arrays,
-    Crossing,
-    encode_crossing,
-    is_image_codec,
-    is_lossless,
-)
 from splitd.calibration.profile.key import MAX_CODECS, MAX_POSITIONS, ProfileKey, Role
 from splitd.calibration.profile.latency import CodecCost, CrossingKey, LatencyProfile, profile_path
 from splitd.calibration.profile.measurement import Measurement, measure, rounded
@@ -25,11 +16,7 @@ __all__ = [
     "MAX_CODECS",
     "MAX_POSITIONS",
     "MAX_TEXT",
-    "RAW",
-    "Array",
-    "Arrays",
     "CodecCost",
-    "Crossing",
     "CrossingKey",
     "Floats",
     "LatencyProfile",
@@ -42,10 +29,7 @@ __all__ = [
     "Terms",
     "Work",
     "damaged",
-    "encode_crossing",
     "end_to_end",
-    "is_image_codec",
-    "is_lossless",
     "load_document",
     "load_pair",
     "measure",

@@ -17,6 +17,8 @@ import torch
 import zstandard
 
 from splitd.native import codecs
+from splitd.native.plan import plan_chunks
+from splitd.native.spec import parse
 
 Floats = npt.NDArray[np.float32]
 Encoded = Any
@@ -34,8 +36,8 @@ class Way:
 
 def ours(label: str, shape: tuple[int, ...]) -> Way:
     """A splitd codec as the daemons use it: chunk by chunk, into buffers that exist, out into one tensor."""
-    spec = codecs.parse_codec(label)
-    plans = codecs.plan_chunks(shape, spec)
+    spec = parse(label)
+    plans = plan_chunks(shape, spec)
     buffers = [bytearray(codecs.max_encoded_bytes(spec, plan)) for plan in plans]
     out = np.empty(int(np.prod(shape)), np.float32)
 

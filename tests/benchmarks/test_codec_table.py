@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from splitd.native import codecs
+from splitd.native.spec import parse
 from tests.benchmarks import activations as sources
 from tests.benchmarks.codec_peers import Way, memcpy, ours, peers, quantise
 
@@ -105,7 +106,7 @@ def entropy_bits(symbols: npt.NDArray[np.uint8]) -> float:
 
 def coded_bits(tensor: sources.Activation) -> float:
     """Bits a value of u8h without the plane parameters, which plain u8 has as well."""
-    spec, x = codecs.parse_codec("u8h"), tensor.values
+    spec, x = parse("u8h"), tensor.values
     chunks = codecs.encode_tensor(spec, x)
     parameters = sum(4 * plan.n_elements // plan.plane_elements for plan, _ in chunks)
     return 8 * (sum(len(chunk.payload) for _, chunk in chunks) - parameters) / x.size

@@ -1,7 +1,7 @@
 /* libFuzzer: any bytes into any decoder. Buffers have their exact sizes, so that ASan sees the first byte too far. */
 #include <stdlib.h>
 
-#include "kernels.h"
+#include "codec.h"
 
 #define HEADER_BYTES 4u
 

@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from splitd.native import codecs
-from splitd.native.codecs import ChunkPlan, EncodedChunk
+from splitd.native.codecs import EncodedChunk
+from splitd.native.plan import ChunkPlan
+from splitd.native.spec import CodecId, parse, tensor_labels
 
 GOLDEN = Path(__file__).with_name("golden.jsonl")
 CORPUS = GOLDEN.with_name("corpus")
@@ -68,13 +70,13 @@ def main() -> None:
     """Adds a line and fuzzer inputs for each codec and tensor that has none."""
     kept = {entry["name"] for entry in entries()}
     with GOLDEN.open("a") as file:
-        for label in codecs.tensor_labels():
+        for label in tensor_labels():
             for kind, tensor in tensors().items():
                 if f"{label} {kind}" not in kept:
-                    chunk = codecs.encode_chunk(codecs.parse_codec(label), tensor, PLAN)
+                    chunk = codecs.encode_chunk(parse(label), tensor, PLAN)
                     entry = _entry(f"{label} {kind}", chunk)
                     file.write(json.dumps(entry) + "\n")
-                    if chunk.codec != codecs.CodecId.F32 and not chunk.flags:
+                    if chunk.codec != CodecId.F32 and not chunk.flags:
                         _seed_fuzzers(entry, tensor)
 
 

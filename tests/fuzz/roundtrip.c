@@ -1,7 +1,7 @@
 /* libFuzzer: any floats into any encoder; what it writes must fit, decode, and come back (f32x: bit for bit). */
 #include <stdlib.h>
 
-#include "kernels.h"
+#include "codec.h"
 
 #define HEADER_BYTES 4u
 #define REPEATS 64u

@@ -29,7 +29,9 @@ def build(name: str) -> Path:
     BUILD.mkdir(parents=True, exist_ok=True)
     binary = BUILD / name
     subprocess.run(
-        [clang, *FLAGS, f"-I{ROOT / 'native'}", str(HERE / f"{name}.c"), "-o", str(binary)], check=True, cwd=ROOT
+        [clang, *FLAGS, f"-I{ROOT / 'native' / 'kernels'}", str(HERE / f"{name}.c"), "-o", str(binary)],
+        check=True,
+        cwd=ROOT,
     )
     return binary
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from splitd.native.codecs import ChunkPlan, CodecId, TensorCodec
+from splitd.native.codecs import TensorCodec
+from splitd.native.plan import ChunkPlan
 from splitd.native.select import load_backend
+from splitd.native.spec import CodecId
 from tests.fuzz import golden
 
 HERE = Path(__file__).parent

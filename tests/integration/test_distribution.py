@@ -22,14 +22,14 @@ from tests.source_tree import ROOT, SOURCE, sources
 
 CODEC_AT_WORK = """
 import numpy as np
-from splitd.native import codecs, select
+from splitd.native import codecs, plan, select, spec
 
 tensor = np.linspace(-1, 1, 2 * 3 * 40 * 40, dtype=np.float32).reshape(2, 3, 40, 40)
 back = np.empty_like(tensor)
-spec = codecs.parse_codec("u8")
-for plan in codecs.plan_chunks(tensor.shape, spec):
-    chunk = codecs.encode_chunk(spec, tensor.ravel(), plan, None)
-    codecs.decode_chunk(chunk.codec, chunk.flags, chunk.payload, plan, back.ravel())
+u8 = spec.parse("u8")
+for part in plan.plan_chunks(tensor.shape, u8):
+    chunk = codecs.encode_chunk(u8, tensor.ravel(), part, None)
+    codecs.decode_chunk(chunk.codec, chunk.flags, chunk.payload, part, back.ravel())
 assert np.abs(back - tensor).max() < 0.01, np.abs(back - tensor).max()
 print(select.load_backend().NAME)
 """
@@ -75,8 +75,9 @@ def test_the_wheel_has_the_extension_and_its_types_and_no_sources(archives: Arch
 def test_the_sdist_has_the_sources_and_nothing_generated(archives: Archives) -> None:
     with tarfile.open(archives.sdist) as sdist:
         members = {member.name.partition("/")[2]: member for member in sdist.getmembers()}
-    native = {f"src/splitd/native/{path.name}" for path in (ROOT / "native").iterdir() if path.suffix in {".pyx", ".h"}}
-    assert native
+    compiled = [*(ROOT / "native").glob("*.pyx"), *(ROOT / "native" / "kernels").glob("*.h")]
+    native = {f"src/splitd/{path.relative_to(ROOT)}" for path in compiled}
+    assert len(native) > 1
     assert native <= members.keys()
     assert {"src/splitd/py.typed", "setup.py", "systemd/splitd-agent.service", "docs/operations.md"} <= members.keys()
     assert not [name for name in members if name.endswith((".so", ".pyc")) or name == "src/splitd/native/_codec.c"]

@@ -23,7 +23,8 @@ from splitd.calibration.images.preprocess import Preprocessing, normalise
 from splitd.calibration.images.samples import generated_images
 from splitd.calibration.model.graph import export_graph, find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec
-from splitd.native.codecs import decode_tensor, encode_tensor, parse_codec
+from splitd.native.codecs import decode_tensor, encode_tensor
+from splitd.native.spec import parse
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -146,7 +147,7 @@ def test_the_figures_are_those_of_a_direct_computation(guard: Guard, partition: 
     x = torch.from_numpy(normalise(unseen[0], PREPROCESSING))
     (expected,) = partition.forward(x)
     live = [tensor.numpy() for tensor in partition.head(2, x)]
-    spec = parse_codec("u4h")
+    spec = parse("u4h")
     received = [decode_tensor(encode_tensor(spec, array), array.shape) for array in live]
     (outputs,) = partition.tail(2, [torch.from_numpy(array) for array in received])
     assert guard.report is not None

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from splitd.errors import ConfigError, DeadlineError, LinkError, RemoteError, UsageError
-from splitd.native.codecs import chunk_plan_at, decode_tensor, encode_tensor, parse_codec
+from splitd.native.codecs import decode_tensor, encode_tensor
+from splitd.native.plan import chunk_plan_at
+from splitd.native.spec import parse
 from splitd.transport.device.requests import RequestMeta
 from splitd.transport.device.session import Session
 from splitd.transport.server.endpoint import Endpoint
@@ -106,7 +108,7 @@ def test_several_tensors_of_several_codecs_cross_and_come_back() -> None:
         metas = tuple(TensorMeta(array.shape) for array in (first, empty))
         with device.open(RequestMeta(7, metas, device.clock() + 5)) as exchange:
             for index, array in enumerate((first, empty)):
-                chunks = list(encode_tensor(parse_codec("u8"), array))
+                chunks = list(encode_tensor(parse("u8"), array))
                 for position, (plan, chunk) in enumerate(chunks):
                     exchange.send(chunk, index, plan, position, len(chunks))
             reply = exchange.result(PATIENCE_S)

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from splitd.errors import CodecError
 from splitd.native import select
-from splitd.native.codecs import ChunkPlan, CodecId, CodecSpec, TensorCodec
+from splitd.native.codecs import TensorCodec
+from splitd.native.plan import ChunkPlan
+from splitd.native.spec import CodecId, CodecSpec
 
 COMPILED = TensorCodec(select.load_backend(pure=False))
 TWIN = TensorCodec(select.load_backend(pure=True))
@@ -88,7 +90,7 @@ def test_both_judge_any_bytes_alike(payload: bytes, codec: CodecId, plane: int, 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 60_000), min_size=2, max_size=256))
 def test_code_lengths_are_always_complete_and_at_most_eleven_bits(counts: list[int]) -> None:
-    from splitd.native import _pure_huffman as huffman  # noqa: PLC0415 - the twin's inside, only here
+    from splitd.native.pure import huffman  # noqa: PLC0415 - the twin's inside, only here
 
     if not any(counts):
         return

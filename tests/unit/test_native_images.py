@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from splitd.errors import CodecError
 from splitd.native import images
-from splitd.native.codecs import CodecId, decode_chunk, encode_chunk, plan_chunks
+from splitd.native.codecs import decode_chunk, encode_chunk
 from splitd.native.images import Images
+from splitd.native.plan import plan_chunks
+from splitd.native.spec import CodecId, parse
 
 
 def photographs(count: int = 3, height: int = 48, width: int = 64) -> Images:
@@ -41,17 +43,17 @@ def test_the_applications_files_pass_through_untouched() -> None:
     files = [simplejpeg.encode_jpeg(photographs(1, height)[0], 80) for height in (32, 48, 100)]
     stream = np.frombuffer(images.join_files(files), np.uint8)
     back = np.empty(stream.size, np.uint8)
-    for plan in plan_chunks(stream.shape, images.JPEG_SPEC):
-        chunk = encode_chunk(images.JPEG_SPEC, stream, plan)
-        assert chunk.codec == CodecId.JPEG
+    for plan in plan_chunks(stream.shape, parse("as-given")):
+        chunk = encode_chunk(parse("as-given"), stream, plan)
+        assert chunk.codec == CodecId.JPEG_AS_GIVEN
         decode_chunk(chunk.codec, chunk.flags, chunk.payload, plan, back)
     assert [bytes(file) for file in images.split_files(back.tobytes(), 3)] == files
 
 
 def test_raw_images_travel_without_a_copy() -> None:
     batch = photographs()
-    plan = plan_chunks(batch.shape, images.RAW_SPEC)[0]
-    chunk = encode_chunk(images.RAW_SPEC, batch.reshape(-1), plan)
+    plan = plan_chunks(batch.shape, parse("raw"))[0]
+    chunk = encode_chunk(parse("raw"), batch.reshape(-1), plan)
     assert chunk.codec == CodecId.IMAGE_RAW
     assert np.shares_memory(np.frombuffer(chunk.payload, np.uint8), batch)
 

@@ -20,11 +20,11 @@ from splitd.calibration.images.samples import generated_images, load_samples, re
 from splitd.calibration.measure.environment import device_name, power_mode, profile_key
 from splitd.calibration.measure.profiler import calibrate
 from splitd.calibration.model.graph import export_graph, find_cuts
-from splitd.calibration.profile.crossing import encode_crossing, is_lossless
 from splitd.calibration.profile.key import Role
 from splitd.calibration.profile.latency import LatencyProfile
 from splitd.errors import CodecError, InputError
-from splitd.native.spec import tensor_labels
+from splitd.native.plan import tensor_sent_bytes
+from splitd.native.spec import parse
 
 CPU = torch.device("cpu")
 SIZE = (3, 48, 48)
@@ -87,14 +87,14 @@ def test_the_whole_chain_takes_as_long_as_running_it(partition: Partition) -> No
     assert 1 / 3 < profile.tail(0, 4).median / float(np.median(samples)) < 3
 
 
-def test_payload_bytes_are_those_of_the_codec(partition: Partition) -> None:
+def test_wire_bytes_are_payload_and_headers_as_they_can_be_computed_beforehand(partition: Partition) -> None:
     profile = run(partition)
     for k in range(1, partition.K):
-        elements = sum(int(np.prod(shape)) for shape in partition.shapes(k))
-        assert profile.wire_bytes(k, "f32", 4) == 16 * elements
-        assert profile.wire_bytes(k, "f16", 4) == 8 * elements
-        assert 4 * elements < profile.wire_bytes(k, "u8", 4) < 5 * elements
-    assert profile.wire_bytes(0, "raw", 1) == 48 * 48 * 3
+        shapes = partition.batch_shapes(k, 4)
+        for label, value_bytes in (("f32", 4), ("f16", 2), ("u8", 1)):
+            expected = sum(tensor_sent_bytes(shape, parse(label), value_bytes) for shape in shapes)
+            assert profile.wire_bytes(k, label, 4) == expected
+    assert profile.wire_bytes(0, "raw", 1) == tensor_sent_bytes((1, 48, 48, 3), parse("raw"), 1)
     assert profile.wire_bytes(0, "jpeg80", 4) < profile.wire_bytes(0, "raw", 4) / 2
 
 
@@ -204,18 +204,3 @@ def test_batch_sizes_of_a_key_ascend_without_repeats(partition: Partition) -> No
     key = profile_key("0" * 32, partition.names, CPU, role="device", throttle=None, batch_sizes=(8, 1, 8), codecs=())
     assert key.batch_sizes == (1, 8)
     assert dataclasses.replace(key, threads=99).changes(key)[0].startswith("threads: was 99, is")
-
-
-@pytest.mark.parametrize("label", ["jpeg0", "jpeg101", "u9", "raw+lz4"])
-def test_labels_that_name_no_codec_are_refused(label: str) -> None:
-    with pytest.raises(CodecError):
-        encode_crossing(label, (generated_images(1, 8, 8),))
-
-
-def test_only_what_brings_back_every_bit_is_lossless() -> None:
-    lossless = [label for label in (*tensor_labels(), "raw", "jpeg100") if is_lossless(label)]
-    assert set(lossless) == {"f32", "f32+lz4", "f32x", "raw"}
-    array = np.random.default_rng(0).standard_normal((2, 3, 5, 7)).astype(np.float32)
-    for label in set(lossless) - {"raw"}:
-        (again,) = encode_crossing(label, (array,)).decode()
-        assert again.tobytes() == array.tobytes()

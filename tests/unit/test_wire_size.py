@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from splitd.native.codecs import CodecSpec, encode_tensor, parse_codec
-from splitd.native.images import AS_GIVEN_SPEC
-from splitd.native.wire_size import (
+from splitd.native.codecs import encode_tensor
+from splitd.native.plan import (
     header_bytes,
     raw_sent_bytes,
     sent_bytes,
     stream_sent_bytes,
     tensor_sent_bytes,
 )
+from splitd.native.spec import AS_GIVEN, CodecSpec, parse
 from splitd.transport.wire.frames import encode
 from splitd.transport.wire.messages import Chunk, TensorMeta
 from splitd.transport.wire.raw_tensors import raw_chunks
@@ -49,26 +49,26 @@ def noise(*shape: int) -> npt.NDArray[np.float32]:
 
 
 def test_the_header_of_a_float32_tensor_of_four_dimensions_is_120_bytes() -> None:
-    (size,) = message_bytes(noise(1, 2, 3, 4), parse_codec("f32"))
+    (size,) = message_bytes(noise(1, 2, 3, 4), parse("f32"))
     assert size - 4 * 24 == header_bytes(4) == 120
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 1000), (1, 24, 56, 56), (2, 3, 4, 5, 6, 7)], ids=str)
 def test_headers_grow_with_the_dimensions(shape: tuple[int, ...]) -> None:
-    sizes = message_bytes(noise(*shape), parse_codec("f32"))
+    sizes = message_bytes(noise(*shape), parse("f32"))
     assert sent_bytes(4 * int(np.prod(shape)), len(sizes), len(shape)) == sum(sizes)
 
 
 @pytest.mark.parametrize("shape", [(1, 24, 56, 56), (8, 320, 7, 7), (1, 3, 600, 800), (2, 197, 768)], ids=str)
 @pytest.mark.parametrize(("label", "value_bytes"), [("f32", 4), ("f16", 2), ("u8", 1)])
 def test_the_size_of_a_tensor_is_known_beforehand(shape: tuple[int, ...], label: str, value_bytes: int) -> None:
-    sizes = message_bytes(noise(*shape), parse_codec(label))
-    assert tensor_sent_bytes(shape, parse_codec(label), value_bytes, plane_words=label == "u8") == sum(sizes)
+    sizes = message_bytes(noise(*shape), parse(label))
+    assert tensor_sent_bytes(shape, parse(label), value_bytes) == sum(sizes)
 
 
 def test_so_is_that_of_a_stream_of_files() -> None:
     stream = np.zeros(100_000, np.uint8)
-    assert stream_sent_bytes(stream.size, AS_GIVEN_SPEC) == sum(message_bytes(stream, AS_GIVEN_SPEC))
+    assert stream_sent_bytes(stream.size) == sum(message_bytes(stream, parse(AS_GIVEN)))
 
 
 def test_and_that_of_a_result() -> None:

@@ -1,6 +1,6 @@
 /* The two entry points: one chunk in, one chunk out. Everything hostile is refused here or below with a status. */
-#ifndef SPLITD_KERNELS_H
-#define SPLITD_KERNELS_H
+#ifndef SPLITD_CODEC_H
+#define SPLITD_CODEC_H
 
 #include "common.h"
 #include "entropy.h"

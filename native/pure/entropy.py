@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitd.errors import CodecError
-from splitd.native._pure_symbols import entropy_scaled, read_block, write_block
+from splitd.native.pure.symbols import entropy_scaled, read_block, write_block
 
 STORED, PAIRS, VALUES, DELTA = 0, 1, 2, 4
 PAIR_STRIDE = 16

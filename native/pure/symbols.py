@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitd.errors import CodecError
-from splitd.native import _pure_huffman as huffman
+from splitd.native.pure import huffman
 
 STREAMS = 4
 SIZES_BYTES = 2 * (STREAMS - 1)

@@ -1,7 +1,4 @@
-"""The Python twin of `_codec`: the same bytes from numpy, for machines without the extension and to test it against.
-
-Every formula here follows a header of the same subject; the reasons are there.
-"""
+"""Twin of kernels/codec.h and of the layer above it: one chunk in, one chunk out, with the same checks."""
 
 from __future__ import annotations
 
@@ -11,10 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from splitd.errors import CodecError
-from splitd.native import _pure_entropy as entropy
-from splitd.native import _pure_half as half
-from splitd.native import _pure_quantise as quantise
 from splitd.native.plan import MAX_CHUNK_ELEMENTS
+from splitd.native.pure import entropy, half, quantise
 from splitd.native.spec import CodecId
 
 if TYPE_CHECKING:
