@@ -16,7 +16,7 @@ import torch
 from splitd.calibration.chain import Array, Partition, to_arrays
 from splitd.calibration.images import Images, Preprocessing
 from splitd.calibration.measure import Bench
-from splitd.calibration.profile import CrossingKey
+from splitd.calibration.profile import CrossingKey, rounded
 from splitd.native.crossing import is_image, is_lossless
 
 BATCH = 8  # images in one pass
@@ -141,11 +141,11 @@ class _Energies:
         if self._error == 0:
             return 0.0
         ratio = self._error / self._signal if self._signal else math.inf
-        return math.sqrt(ratio) if math.isfinite(ratio) else math.inf
+        return rounded(math.sqrt(ratio)) if math.isfinite(ratio) else math.inf
 
     def snr_db(self) -> float:
         error = self.relative_error()
-        return -20 * math.log10(error) if error else math.inf
+        return rounded(-20 * math.log10(error)) if error else math.inf
 
 
 def _asked(partition: Partition, codecs: Sequence[str]) -> list[CrossingKey]:

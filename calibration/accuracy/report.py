@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,12 @@ from splitd.calibration.profile import (
     MAX_CODECS,
     MAX_POSITIONS,
     CrossingKey,
-    damaged,
-    load_document,
-    rounded,
+    changed_fields,
+    load_keyed,
     save_document,
     untrusted,
 )
 from splitd.errors import ProfileError
-
-log = logging.getLogger(__name__)
 
 KIND = "accuracy report"
 MAX_SAMPLES = 1 << 20
@@ -38,9 +34,9 @@ class FidelityKey:
     codecs: tuple[str, ...]
     samples: str
 
-    def changed(self, other: FidelityKey) -> list[str]:
-        """Return the names of the fields that differ."""
-        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+    def changes(self, other: FidelityKey) -> list[str]:
+        """Say in words what differs between this key and another, one line each; empty if nothing does."""
+        return changed_fields(self, other)
 
 
 @dataclass(frozen=True)
@@ -89,17 +85,7 @@ class FidelityReport:
         Raises:
             ProfileError: The file is damaged or cannot be read; the message says how to mend it.
         """
-        body = load_document(path, KIND)
-        if body is None:
-            return None
-        try:
-            report = FidelityReport.from_json(body)
-        except ProfileError as error:
-            raise damaged(path, KIND, str(error)) from error
-        if changed := report.key.changed(key):
-            log.info("%s: measured anew, because these have changed: %s", path, ", ".join(changed))
-            return None
-        return report
+        return load_keyed(path, KIND, key, FidelityReport.from_json)
 
 
 def report_path(state_dir: Path, model_digest: str) -> Path:
@@ -108,7 +94,7 @@ def report_path(state_dir: Path, model_digest: str) -> Path:
 
 
 def _finite(value: float) -> float | None:
-    return rounded(value) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def _read_key(value: object) -> FidelityKey:

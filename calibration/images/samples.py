@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from splitd.calibration.images import Preprocessing, prepare_image
+from splitd.calibration.images.preprocess import Preprocessing, prepare_image
 from splitd.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from splitd.calibration.chain import Throttle
 from splitd.calibration.measure.bench import Bench
 from splitd.calibration.measure.codec_costs import Progress
 from splitd.calibration.measure.stopwatch import synchroniser
-from splitd.calibration.profile import Measurement, ProfileKey, Table
+from splitd.calibration.profile import Measurement, ProfileKey, Table, rounded
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def _check(bench: Bench, key: ProfileKey, passes: Sequence[Sequence[Pass]], thro
     index = min(1, len(key.batch_sizes) - 1)
     computed_s = statistics.median(sum(one) for one in passes[index])
     real_s = statistics.median(_real_s(bench, key.batch_sizes[index], throttle) for _ in range(CHECKING_PASSES))
-    ratio = real_s / computed_s
+    ratio = rounded(real_s / computed_s)
     if abs(ratio - 1) > THROTTLE_TOLERANCE:
         log.warning("throttled passes take %.2f times the computed %.1f ms", ratio, computed_s * 1e3)
     return ratio

@@ -3,12 +3,13 @@
 Nothing here runs a network, and nothing imports torch: whoever only plans or replays needs no more than this room.
 """
 
+from splitd.calibration.profile import untrusted
 from splitd.calibration.profile.cost_model import Floats, Terms, Work, end_to_end
-from splitd.calibration.profile.key import MAX_CODECS, MAX_POSITIONS, ProfileKey, Role
+from splitd.calibration.profile.key import MAX_CODECS, MAX_POSITIONS, ProfileKey, Role, changed_fields
 from splitd.calibration.profile.latency import CodecCost, CrossingKey, LatencyProfile, profile_path
 from splitd.calibration.profile.measurement import Measurement, measure, rounded
 from splitd.calibration.profile.pair import ProfilePair, load_pair, pair_path
-from splitd.calibration.profile.statefile import damaged, load_document, save_document
+from splitd.calibration.profile.statefile import load_keyed, save_document
 from splitd.calibration.profile.table import Row, Table
 from splitd.calibration.profile.untrusted import MAX_TEXT
 
@@ -28,13 +29,14 @@ __all__ = [
     "Table",
     "Terms",
     "Work",
-    "damaged",
+    "changed_fields",
     "end_to_end",
-    "load_document",
+    "load_keyed",
     "load_pair",
     "measure",
     "pair_path",
     "profile_path",
     "rounded",
     "save_document",
+    "untrusted",
 ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from splitd.calibration.profile import untrusted
 from splitd.calibration.profile.table import ascending
 from splitd.errors import ProfileError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MAX_POSITIONS = 2048  # k = 0..K; tf_efficientnetv2_xl has 100 blocks and about 1500 edges
 MAX_BATCH_SIZES = 64
@@ -46,11 +49,7 @@ class ProfileKey:
 
     def changes(self, other: ProfileKey) -> list[str]:
         """Say in words what differs between this key and another, one line each; empty if nothing does."""
-        return [
-            f"{field.name}: was {_shown(getattr(self, field.name))}, is {_shown(getattr(other, field.name))}"
-            for field in fields(self)
-            if getattr(self, field.name) != getattr(other, field.name)
-        ]
+        return changed_fields(self, other)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -63,6 +62,15 @@ class ProfileKey:
         if set(found) != set(_READERS):
             raise ProfileError(f"key: expected the fields {', '.join(_READERS)}")
         return cls(**{name: read(found[name], f"key.{name}") for name, read in _READERS.items()})
+
+
+def changed_fields(was: DataclassInstance, now: DataclassInstance) -> list[str]:
+    """Say in words which fields of two dataclasses of one kind differ, one line each."""
+    return [
+        f"{field.name}: was {_shown(getattr(was, field.name))}, is {_shown(getattr(now, field.name))}"
+        for field in fields(was)
+        if getattr(was, field.name) != getattr(now, field.name)
+    ]
 
 
 def _shown(value: object) -> str:

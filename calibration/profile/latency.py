@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 from splitd.calibration.profile import untrusted
 from splitd.calibration.profile.key import MAX_CODECS, MAX_POSITIONS, ProfileKey, Role
-from splitd.calibration.profile.measurement import Measurement, rounded
-from splitd.calibration.profile.statefile import damaged, load_document, save_document
+from splitd.calibration.profile.measurement import Measurement
+from splitd.calibration.profile.statefile import load_keyed, save_document
 from splitd.calibration.profile.table import Row, Table, interpolate, medians
 from splitd.errors import ProfileError
 
-log = logging.getLogger(__name__)
-
 KIND = "latency profile"
-SCHEMA_VERSION = 1
-MAX_PAYLOAD_BYTES = 1 << 40
+SCHEMA_VERSION = 2  # 1 had payload bytes without the headers of their messages
+MAX_WIRE_BYTES = 1 << 40  # above any batch; a number that would overflow a planner's sums is a fault or an attack
 
 CrossingKey = tuple[int, str]
 
@@ -30,8 +27,8 @@ __all__ = ["CodecCost", "LatencyProfile", "ProfileKey", "profile_path"]
 class CodecCost:
     """What sending position k with one codec costs, per calibrated batch size.
 
-    `wire_bytes` are payload bytes with the codec's parameters, without message headers. A device measures `encode`,
-    a server `decode`; the other one is None.
+    `wire_bytes` are all bytes of its messages: payload with the codec's parameters, and one header per chunk. A device
+    measures `encode`, a server `decode`; the other one is None.
     """
 
     wire_bytes: tuple[int, ...]
@@ -100,7 +97,7 @@ class LatencyProfile:
         return self._codec_s(self.cost(k, codec).decode, k, codec, batch)
 
     def wire_bytes(self, k: int, codec: str, batch: int) -> int:
-        """Return the payload bytes of position k, codec parameters included, message headers not."""
+        """Return the bytes of position k on the wire, headers of the messages included, interpolated over the batch."""
         return round(interpolate(self.batch_sizes, self.cost(k, codec).wire_bytes, batch))
 
     def codecs_at(self, k: int) -> tuple[str, ...]:
@@ -114,11 +111,11 @@ class LatencyProfile:
         return self.codecs[k, codec]
 
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
-        """Return a compact JSON document: medians and IQRs; `raw` adds the samples."""
+        """Return a JSON document from which `from_json` makes an equal profile; without `raw`, one without samples."""
         return {
             "schema_version": SCHEMA_VERSION,
             "key": self.key.to_json(),
-            "throttle_ratio": None if self.throttle_ratio is None else rounded(self.throttle_ratio),
+            "throttle_ratio": self.throttle_ratio,
             "heads": None if self.heads is None else self.heads.to_json(raw=raw),
             "tails": self.tails.to_json(raw=raw),
             "codecs": [_codec_json(k, label, cost, raw=raw) for (k, label), cost in self.codecs.items()],
@@ -160,17 +157,7 @@ class LatencyProfile:
         Raises:
             ProfileError: The file is damaged or cannot be read; the message says how to mend it.
         """
-        body = load_document(path, KIND)
-        if body is None:
-            return None
-        try:
-            profile = LatencyProfile.from_json(body)
-        except ProfileError as error:
-            raise damaged(path, KIND, str(error)) from error
-        if changes := profile.key.changes(key):
-            log.info("%s: the saved profile no longer fits and is measured anew: %s", path, "; ".join(changes))
-            return None
-        return profile
+        return load_keyed(path, KIND, key, LatencyProfile.from_json)
 
     def _heads(self) -> Table:
         if self.heads is None:
@@ -224,5 +211,5 @@ def _read_codec(value: object, key: ProfileKey) -> tuple[CrossingKey, CodecCost]
         for name in ("encode", "decode")
         if name in found
     }
-    wire_bytes = tuple(untrusted.whole(size, "codecs.bytes", most=MAX_PAYLOAD_BYTES) for size in sizes)
+    wire_bytes = tuple(untrusted.whole(size, "codecs.bytes", most=MAX_WIRE_BYTES) for size in sizes)
     return (k, label), CodecCost(wire_bytes, rows.get("encode"), rows.get("decode"))

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 
 NOISY_IQR_SHARE = 0.1  # the bound that torch.utils.benchmark warns at
 NOISE_FLOOR_S = 50e-6  # one timer tick or one interrupt: a spread below this says nothing about the machine
-SUMMARY_DIGITS = 4  # significant digits that are saved and sent; the spread is far above the fifth
+SUMMARY_DIGITS = 4
+"""Significant digits of a median and a spread, which is far above the fifth.
+
+They are rounded when they are made, not when they are written: a profile that was saved, sent or recorded has the very
+numbers of the one that runs, so both ends and a replay of a recording decide alike.
+"""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Median and interquartile range of repeated timings, in seconds.
+    """Median and interquartile range of repeated timings, in seconds, of SUMMARY_DIGITS where `of` made them.
 
     `samples` are the raw timings in the order they were taken; empty where only the summary was received.
     """
@@ -30,9 +35,9 @@ class Measurement:
         if not samples or not all(math.isfinite(value) and value >= 0 for value in samples):
             raise ValueError(f"a measurement needs finite, non-negative samples, got {list(samples)}")
         if len(samples) == 1:
-            return cls(float(samples[0]), 0.0, (float(samples[0]),))
+            return cls(rounded(samples[0]), 0.0, (float(samples[0]),))
         low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
-        return cls(median, high - low, tuple(float(value) for value in samples))
+        return cls(rounded(median), rounded(high - low), tuple(float(value) for value in samples))
 
     @property
     def noisy(self) -> bool:
@@ -54,7 +59,7 @@ def measure(
 
 
 def rounded(value: float) -> float:
-    """Round to the significant digits that a profile keeps."""
+    """Round to SUMMARY_DIGITS significant digits, which JSON brings back exactly."""
     return float(f"{value:.{SUMMARY_DIGITS}g}")
 
 

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import xxhash
 
 from splitd.errors import ProfileError
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 1
 MODE = 0o644  # no secrets here, and the daemon reads what `sudo splitd calibrate` wrote
 MAX_DOCUMENT_BYTES = 64 << 20  # raw samples of 100 cuts x 16 batch sizes x 10 codecs x 1000 repeats stay below this
+
+
+class Key(Protocol):
+    """What a document depends on."""
+
+    def changes(self, other: Any) -> list[str]:
+        """Say what differs between this key and another of its kind; empty if nothing does."""
+
+
+class Keyed(Protocol):
+    """A document that says what it depends on."""
+
+    @property
+    def key(self) -> Key:
+        """Its key."""
+
+
+Loaded = TypeVar("Loaded", bound=Keyed)
 
 
 def save_document(path: Path, kind: str, body: dict[str, Any]) -> None:
@@ -54,6 +76,25 @@ def load_document(path: Path, kind: str) -> dict[str, Any] | None:
     if not isinstance(body, dict) or document.get("checksum") != _checksum(_dump(body)):
         raise damaged(path, kind, "its checksum does not match")
     return body
+
+
+def load_keyed(path: Path, kind: str, key: Key, read: Callable[[dict[str, Any]], Loaded]) -> Loaded | None:
+    """Return what `read` makes of a saved body; None if there is none, or if it was made under another key (logged).
+
+    Raises:
+        ProfileError: The file is damaged or cannot be read; the message says how to mend it.
+    """
+    body = load_document(path, kind)
+    if body is None:
+        return None
+    try:
+        found = read(body)
+    except ProfileError as error:
+        raise damaged(path, kind, str(error)) from error
+    if changes := found.key.changes(key):
+        log.info("%s: the saved %s no longer fits and is measured anew: %s", path, kind, "; ".join(changes))
+        return None
+    return found
 
 
 def damaged(path: Path, kind: str, reason: str) -> ProfileError:

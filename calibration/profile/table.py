@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from splitd.calibration.profile import untrusted
-from splitd.calibration.profile.measurement import Measurement, rounded
+from splitd.calibration.profile.measurement import Measurement
 
 MAX_SECONDS = 86_400.0  # a day for one batch: beyond it a number is a fault, not a measurement
 
@@ -26,10 +26,10 @@ class Table:
         return medians(self.rows[position])
 
     def to_json(self, *, raw: bool) -> dict[str, Any]:
-        """Return medians and IQRs as nested lists; `raw` adds the samples."""
+        """Return medians and IQRs as nested lists, as they are; `raw` adds the samples."""
         data: dict[str, Any] = {
-            "median": [[rounded(cell.median) for cell in row] for row in self.rows],
-            "iqr": [[rounded(cell.iqr) for cell in row] for row in self.rows],
+            "median": [[cell.median for cell in row] for row in self.rows],
+            "iqr": [[cell.iqr for cell in row] for row in self.rows],
         }
         if raw:
             data["samples"] = [[list(cell.samples) for cell in row] for row in self.rows]

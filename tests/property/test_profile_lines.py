@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from splitd.calibration.profile.latency import LatencyProfile
 from splitd.calibration.profile.measurement import Measurement
-from splitd.calibration.profile.table import Table, interpolate, medians
+from splitd.calibration.profile.table import Table, interpolate
 from splitd.errors import ProfileError
 
 SECONDS = st.floats(0, 100, allow_nan=False)
@@ -56,11 +56,9 @@ def test_any_json_is_refused_with_a_profile_error(value: object) -> None:
 
 
 @given(st.data(), st.integers(1, 4), st.integers(1, 3))
-def test_a_table_survives_json_to_the_saved_digits(data: st.DataObject, rows: int, batches: int) -> None:
+def test_a_table_survives_json_to_the_last_digit(data: st.DataObject, rows: int, batches: int) -> None:
     cell = st.lists(SECONDS, min_size=1, max_size=5).map(Measurement.of)
     table = Table(tuple(tuple(data.draw(cell) for _ in range(batches)) for _ in range(rows)))
     again = Table.from_json(json.loads(json.dumps(table.to_json(raw=True))), "table", rows=rows, batches=batches)
     for row, expected in zip(again.rows, table.rows, strict=True):
-        assert [cell.samples for cell in row] == [cell.samples for cell in expected]
-        assert medians(row) == pytest.approx(medians(expected), rel=1e-3)
-        assert [cell.iqr for cell in row] == pytest.approx([cell.iqr for cell in expected], rel=1e-3)
+        assert row == expected

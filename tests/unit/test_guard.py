@@ -127,7 +127,7 @@ def test_a_report_is_reused_until_a_sample_changes(
     os.utime(samples / "1.png", ns=(1, 1))
     with caplog.at_level(logging.INFO):
         assert measured()
-    assert "measured anew, because these have changed: samples" in caplog.text
+    assert "the saved accuracy report no longer fits and is measured anew: samples: was " in caplog.text
 
 
 def test_another_bound_needs_no_new_measurement(

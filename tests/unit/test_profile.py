@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from splitd.calibration.profile.latency import CodecCost, LatencyProfile, ProfileKey, profile_path
 from splitd.calibration.profile.measurement import Measurement
@@ -100,6 +102,19 @@ def test_a_saved_profile_comes_back_whole(tmp_path: Path) -> None:
     assert loaded.to_json(raw=True) == a_profile().to_json(raw=True)
     assert loaded.head(1, 4).samples == a_profile().head(1, 4).samples
     assert list(path.parent.iterdir()) == [path]
+
+
+@given(st.lists(st.lists(st.floats(0, 1e4), min_size=1, max_size=5), min_size=6, max_size=6), st.floats(0, 1e6))
+def test_a_profile_that_was_sent_decides_as_the_one_that_was_measured(times: list[list[float]], ratio: float) -> None:
+    measured = [Measurement.of(samples) for samples in times]
+    tables = [Table(tuple((cell, measured[0]) for cell in measured[i : i + 3])) for i in (0, 3)]
+    profile = dataclasses.replace(a_profile(), heads=tables[0], tails=tables[1], throttle_ratio=ratio)
+    again = LatencyProfile.from_json(json.loads(json.dumps(profile.to_json())))
+    assert again.to_json() == profile.to_json()
+    assert again.throttle_ratio == profile.throttle_ratio
+    for k in range(3):
+        assert [again.head_s(k, batch) for batch in range(1, 9)] == [profile.head_s(k, batch) for batch in range(1, 9)]
+        assert [again.tail_s(k, batch) for batch in range(1, 9)] == [profile.tail_s(k, batch) for batch in range(1, 9)]
 
 
 def test_what_root_saved_the_daemon_can_read(tmp_path: Path) -> None:
@@ -225,8 +240,8 @@ def _set(path: str, value: object) -> Any:
         None,
         [],
         "profile",
-        {"schema_version": 1},
-        _set("schema_version", 2),
+        {"schema_version": 2},
+        _set("schema_version", 1),
         _set("key", None),
         _set("key/extra", 1),
         _set("key/cut_names", ["input"]),
