@@ -1,11 +1,44 @@
 """What applications and people on this machine use to reach the daemons.
 
-The client library with its local protocol, the Unix socket files, the control socket's client, and SI numbers for
-people. It needs numpy and pyzmq; it knows nothing of networks, links or decisions and never imports torch.
+The client library with its local protocol, the Unix socket files, the control socket's client with its documents and
+routes, and SI numbers for people. It needs numpy, pyzmq and pydantic; it knows nothing of networks, links or decisions
+and never imports torch.
 """
 
 from splitd.agent.client.client import Client, Result
 from splitd.agent.client.control import DEFAULT_SOCKET, ControlClient
+from splitd.agent.client.control_routes import DaemonKind, routes_of, schema
+from splitd.agent.client.documents import (
+    SCHEMA_VERSION,
+    AgentCounters,
+    AgentStatus,
+    Bounds,
+    CandidateRow,
+    CandidateTerms,
+    ChangeAnswer,
+    ChoiceView,
+    CongestionView,
+    DaemonState,
+    DeviceView,
+    Document,
+    ErrorBody,
+    ErrorDocument,
+    Explanation,
+    HistoryDocument,
+    LinkDocument,
+    LinkView,
+    LoadView,
+    ModelView,
+    PeerView,
+    PinBody,
+    Record,
+    Regret,
+    SentSize,
+    ServerStatus,
+    SplitRow,
+    Splits,
+    Status,
+)
 from splitd.agent.client.protocol import (
     Answer,
     Item,
@@ -21,14 +54,44 @@ from splitd.agent.client.units import duration, ms, rate, size
 
 __all__ = [
     "DEFAULT_SOCKET",
+    "SCHEMA_VERSION",
+    "AgentCounters",
+    "AgentStatus",
     "Answer",
+    "Bounds",
+    "CandidateRow",
+    "CandidateTerms",
+    "ChangeAnswer",
+    "ChoiceView",
     "Client",
+    "CongestionView",
     "ControlClient",
+    "DaemonKind",
+    "DaemonState",
+    "DeviceView",
+    "Document",
+    "ErrorBody",
+    "ErrorDocument",
+    "Explanation",
+    "HistoryDocument",
     "Item",
     "Kind",
+    "LinkDocument",
+    "LinkView",
+    "LoadView",
+    "ModelView",
+    "PeerView",
+    "PinBody",
+    "Record",
+    "Regret",
     "Request",
     "Result",
+    "SentSize",
+    "ServerStatus",
     "Source",
+    "SplitRow",
+    "Splits",
+    "Status",
     "decode_request",
     "duration",
     "encode_answer",
@@ -36,5 +99,7 @@ __all__ = [
     "ms",
     "rate",
     "request_id_of",
+    "routes_of",
+    "schema",
     "size",
 ]

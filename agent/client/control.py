@@ -6,14 +6,28 @@ import http.client
 import json
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlencode
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from splitd.agent.client.documents import (
+    AgentStatus,
+    AnyStatus,
+    ChangeAnswer,
+    Document,
+    ErrorDocument,
+    ServerStatus,
+    Status,
+)
 from splitd.agent.client.sockets import check_reachable
-from splitd.errors import DaemonUnreachableError, RemoteError
+from splitd.errors import DaemonUnreachableError, PeerError, RemoteError
 
 DEFAULT_SOCKET = Path("/run/splitd/control.sock")
 TIMEOUT_S = 10.0
+
+DocumentT = TypeVar("DocumentT", bound=Document)
+_ANY_STATUS: TypeAdapter[AgentStatus | ServerStatus] = TypeAdapter(AnyStatus, config=ConfigDict(defer_build=True))
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -33,25 +47,35 @@ class ControlClient:
     def __init__(self, path: Path = DEFAULT_SOCKET) -> None:
         self._path = path
 
-    def get(self, name: str, **query: object) -> dict[str, Any]:
-        """Return a view's document.
+    def get(self, kind: type[DocumentT], **query: object) -> DocumentT:
+        """Return the document of this kind; parameters that are None are left out.
 
         Raises:
             DaemonUnreachableError: Nobody answers on the socket.
             RemoteError: The daemon refuses.
+            PeerError: It answers with another document: it is another kind of daemon, or of another version.
         """
-        given = {key: value for key, value in query.items() if value is not None}
-        document: dict[str, Any] = json.loads(self._request("GET", f"{name}?{urlencode(given)}" if given else name))
-        return document
+        return _parsed(kind, self._view(kind.ROUTE, **query))
 
-    def post(self, name: str, **body: object) -> dict[str, Any]:
+    def status(self) -> AgentStatus | ServerStatus:
+        """Return the status of whichever daemon answers; raises as `get`."""
+        raw = self._view(Status.ROUTE)
+        try:
+            return _ANY_STATUS.validate_json(raw)
+        except ValidationError as error:
+            raise _unexpected("status", error) from None
+
+    def post(self, name: str, **body: object) -> ChangeAnswer:
         """Make a change and return the daemon's answer; raises as `get`."""
-        document: dict[str, Any] = json.loads(self._request("POST", name, json.dumps(body)))
-        return document
+        return _parsed(ChangeAnswer, self._request("POST", name, json.dumps(body)))
 
     def metrics(self) -> str:
         """Return the Prometheus text."""
         return self._request("GET", "metrics").decode()
+
+    def _view(self, name: str, **query: object) -> bytes:
+        given = {key: value for key, value in query.items() if value is not None}
+        return self._request("GET", f"{name}?{urlencode(given)}" if given else name)
 
     def _request(self, method: str, name: str, body: str | None = None) -> bytes:
         check_reachable(self._path)
@@ -69,9 +93,23 @@ class ControlClient:
         return raw
 
 
+def _parsed(kind: type[DocumentT], raw: bytes) -> DocumentT:
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        raise _unexpected(kind.__name__, error) from None
+
+
+def _unexpected(what: str, error: ValidationError) -> PeerError:
+    """Return what to say of an answer that is not the document asked for, naming its first fault."""
+    fault = error.errors()[0]
+    where = ".".join(map(str, fault["loc"])) or "the answer"
+    return PeerError(f"the daemon's answer is no {what}: {where}: {fault['msg']}; is it of another kind or version?")
+
+
 def _as_error(status: int, raw: bytes) -> RemoteError:
     try:
-        error = json.loads(raw)["error"]
-        return RemoteError(str(error["code"]), str(error["message"]))
-    except (ValueError, KeyError, TypeError):
+        error = ErrorDocument.model_validate_json(raw).error
+    except ValidationError:
         return RemoteError("http", f"the daemon answered with HTTP status {status}")
+    return RemoteError(error.code, error.message)

@@ -8,7 +8,7 @@ import click
 
 from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, load_config
 from splitd.agent.device import AgentDaemon
-from splitd.agent.runtime import service, set_up_logging
+from splitd.agent.runtime import run, set_up_logging
 
 
 @click.command("agent")
@@ -19,4 +19,4 @@ def command(config_file: Path) -> None:
     """Run the device daemon in the foreground; systemd runs this."""
     config = load_config(config_file, AgentConfig)
     set_up_logging(config.log_level)
-    service.run(AgentDaemon(config_file, config), config.control)
+    run(AgentDaemon(config_file, config), config.control)

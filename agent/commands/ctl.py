@@ -8,34 +8,47 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import click
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from splitd import __version__
-from splitd.agent.client import DEFAULT_SOCKET, ControlClient
+from splitd.agent.client import (
+    DEFAULT_SOCKET,
+    AgentStatus,
+    ControlClient,
+    Document,
+    Explanation,
+    HistoryDocument,
+    LinkDocument,
+    ServerStatus,
+    Splits,
+)
 from splitd.agent.commands import ctl_tables
 from splitd.errors import DaemonUnreachableError, DeadlineError, SplitdError
 
 EXIT_DEGRADED = 4
 POLL_S = 0.2
+RECORDS_WATCHED = 12  # as many as fit below the status on a terminal of 24 lines
+
+DocumentT = TypeVar("DocumentT", bound=Document)
 
 console = Console()
 
 
-class Session:
-    """What the options of the group say, for the commands."""
+class Caller:
+    """What the options of the group say, for the commands: whom to ask, and how to print the answer."""
 
     def __init__(self, socket: Path, *, as_json: bool) -> None:
         self.client = ControlClient(socket)
         self.as_json = as_json
 
-    def show(self, document: dict[str, Any], table: Callable[[dict[str, Any]], RenderableType]) -> None:
+    def show(self, document: DocumentT, table: Callable[[DocumentT], RenderableType]) -> None:
         """Print one document: as JSON, or as a table for people."""
         if self.as_json:
-            click.echo(json.dumps(document, indent=2))
+            click.echo(json.dumps(document.to_json(), indent=2))
         else:
             console.print(table(document))
 
@@ -52,7 +65,7 @@ class Session:
 @click.pass_context
 def cli(context: click.Context, socket: Path, *, as_json: bool) -> None:
     """Ask splitd how it is doing, and steer it."""
-    context.obj = Session(socket, as_json=as_json)
+    context.obj = Caller(socket, as_json=as_json)
 
 
 def _json_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -71,11 +84,11 @@ def _json_option(function: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @_json_option
 @click.pass_obj
-def status(session: Session) -> None:
+def status(caller: Caller) -> None:
     """State, split, link and server at a glance. Exits 4 when degraded."""
-    document = session.client.get("status")
-    session.show(document, ctl_tables.status)
-    if document["state"] == "degraded":
+    document = caller.client.status()
+    caller.show(document, ctl_tables.status)
+    if document.state == "degraded":
         sys.exit(EXIT_DEGRADED)
 
 
@@ -84,36 +97,44 @@ def status(session: Session) -> None:
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many looks.")
 @_json_option
 @click.pass_obj
-def watch(session: Session, interval: float, count: int | None) -> None:
+def watch(caller: Caller, interval: float, count: int | None) -> None:
     """Status and the last decisions, again and again."""
     looks = 0
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            document = {**session.client.get("status"), "history": session.client.get("history", count=12)["records"]}
-            if session.as_json:
+            status, history = _look(caller.client)
+            if caller.as_json:
+                document = {**status.to_json(), **({"history": history.to_json()["records"]} if history else {})}
                 live.console.print_json(json.dumps(document), indent=None)
             else:
-                live.update(ctl_tables.watch(document), refresh=True)
+                live.update(ctl_tables.watch(status, history), refresh=True)
             looks += 1
             if looks == count:
                 return
             time.sleep(interval)
 
 
+def _look(client: ControlClient) -> tuple[AgentStatus | ServerStatus, HistoryDocument | None]:
+    """Return what `watch` shows; a server keeps no history."""
+    status = client.status()
+    is_agent = isinstance(status, AgentStatus)
+    return status, client.get(HistoryDocument, count=RECORDS_WATCHED) if is_agent else None
+
+
 @cli.command()
 @_json_option
 @click.pass_obj
-def splits(session: Session) -> None:
+def splits(caller: Caller) -> None:
     """Every cut with its size and calibrated times."""
-    session.show(session.client.get("splits"), ctl_tables.splits)
+    caller.show(caller.client.get(Splits), ctl_tables.splits)
 
 
 @cli.command()
 @_json_option
 @click.pass_obj
-def link(session: Session) -> None:
+def link(caller: Caller) -> None:
     """The link estimate with its bounds."""
-    session.show(session.client.get("link"), ctl_tables.link)
+    caller.show(caller.client.get(LinkDocument), ctl_tables.link)
 
 
 @cli.command()
@@ -121,19 +142,19 @@ def link(session: Session) -> None:
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="As if the uplink had this many MB/s.")
 @_json_option
 @click.pass_obj
-def explain(session: Session, batch: int | None, rate: float | None) -> None:
+def explain(caller: Caller, batch: int | None, rate: float | None) -> None:
     """Every candidate with its predicted time, and why it was not chosen."""
     rate_bytes_per_s = None if rate is None else rate * 1e6
-    session.show(session.client.get("explain", batch=batch, rate=rate_bytes_per_s), ctl_tables.explain)
+    caller.show(caller.client.get(Explanation, batch=batch, rate=rate_bytes_per_s), ctl_tables.explain)
 
 
 @cli.command()
 @click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
 @_json_option
 @click.pass_obj
-def history(session: Session, count: int) -> None:
+def history(caller: Caller, count: int) -> None:
     """The last decisions with predicted and measured time."""
-    session.show(session.client.get("history", count=count), ctl_tables.history)
+    caller.show(caller.client.get(HistoryDocument, count=count), ctl_tables.history)
 
 
 @cli.command()
@@ -141,33 +162,33 @@ def history(session: Session, count: int) -> None:
 @click.option("--codec", help="Use this codec too.")
 @_json_option
 @click.pass_obj
-def pin(session: Session, cut: str, codec: str | None) -> None:
+def pin(caller: Caller, cut: str, codec: str | None) -> None:
     """Use one CUT for every batch: a name from `splitctl splits`, `input` (full offloading) or `output` (local)."""
-    session.show(session.client.post("pin", cut=cut, codec=codec), ctl_tables.message)
+    caller.show(caller.client.post("pin", cut=cut, codec=codec), ctl_tables.message)
 
 
 @cli.command()
 @_json_option
 @click.pass_obj
-def unpin(session: Session) -> None:
+def unpin(caller: Caller) -> None:
     """Choose the split for each batch again."""
-    session.show(session.client.post("unpin"), ctl_tables.message)
+    caller.show(caller.client.post("unpin"), ctl_tables.message)
 
 
 @cli.command()
 @_json_option
 @click.pass_obj
-def recalibrate(session: Session) -> None:
+def recalibrate(caller: Caller) -> None:
     """Measure the latency profile anew, between batches."""
-    session.show(session.client.post("recalibrate"), ctl_tables.message)
+    caller.show(caller.client.post("recalibrate"), ctl_tables.message)
 
 
 @cli.command()
 @_json_option
 @click.pass_obj
-def reload(session: Session) -> None:
+def reload(caller: Caller) -> None:
     """Read the configuration again; a broken one changes nothing."""
-    session.show(session.client.post("reload"), ctl_tables.message)
+    caller.show(caller.client.post("reload"), ctl_tables.message)
 
 
 @cli.command()
@@ -175,21 +196,21 @@ def reload(session: Session) -> None:
 @click.option("--server", "for_server", is_flag=True, help="Wait until the edge server is connected too.")
 @_json_option
 @click.pass_obj
-def wait(session: Session, timeout: float, *, for_server: bool) -> None:
+def wait(caller: Caller, timeout: float, *, for_server: bool) -> None:
     """Wait until the daemon is ready; exits 5 if that takes too long."""
     end_s = time.monotonic() + timeout
     wanted = {"ready"} if for_server else {"ready", "degraded"}
     last = "the daemon does not answer"
     while True:
         try:
-            document = session.client.get("status")
+            document = caller.client.status()
         except DaemonUnreachableError as error:
             last = str(error)
         else:
-            if document["state"] in wanted:
-                session.show(document, ctl_tables.state_line)
+            if document.state in wanted:
+                caller.show(document, ctl_tables.state_line)
                 return
-            last = f"the daemon is {document['state']}: {document['state_text']}"
+            last = f"the daemon is {document.state}: {document.state_text}"
         if time.monotonic() >= end_s:
             raise DeadlineError(f"not ready after {timeout:g} s; {last}")
         time.sleep(POLL_S)
@@ -197,9 +218,9 @@ def wait(session: Session, timeout: float, *, for_server: bool) -> None:
 
 @cli.command()
 @click.pass_obj
-def metrics(session: Session) -> None:
+def metrics(caller: Caller) -> None:
     """Prometheus metrics."""
-    click.echo(session.client.metrics(), nl=False)
+    click.echo(caller.client.metrics(), nl=False)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

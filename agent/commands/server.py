@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from splitd.agent.configuration import SERVER_CONFIG, ServerConfig, load_config
-from splitd.agent.runtime import service, set_up_logging
+from splitd.agent.runtime import run, set_up_logging
 from splitd.agent.server import ServerDaemon
 
 
@@ -19,4 +19,4 @@ def command(config_file: Path) -> None:
     """Run the edge server daemon in the foreground; systemd runs this."""
     config = load_config(config_file, ServerConfig)
     set_up_logging(config.log_level)
-    service.run(ServerDaemon(config_file, config), config.control)
+    run(ServerDaemon(config_file, config), config.control)

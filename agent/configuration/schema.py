@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from splitd.agent.backends import BACKENDS
 from splitd.agent.configuration.yaml_lines import KeyPath, load_yaml
 from splitd.errors import CodecError, ConfigError
-from splitd.native.spec import parse_codec
+from splitd.native.spec import parse_tensor_codec
 
 AGENT_CONFIG = Path("/etc/splitd/agent.yaml")
 SERVER_CONFIG = Path("/etc/splitd/server.yaml")
@@ -24,9 +25,15 @@ SERVER_CONFIG = Path("/etc/splitd/server.yaml")
 
 def _known_codec(label: str) -> str:
     try:
-        return parse_codec(label).label
+        return parse_tensor_codec(label).label
     except CodecError as error:
         raise ValueError(str(error)) from None
+
+
+def _known_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
+    return name
 
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -161,6 +168,12 @@ class AgentConfig(Section):
         return self
 
 
+class ComputeConfig(Section):
+    """Where the server's tails run."""
+
+    backend: Annotated[str, AfterValidator(_known_backend)] = Field("local", description="local: in this process")
+
+
 class LimitsConfig(Section):
     """What the server accepts, at most."""
 
@@ -180,6 +193,7 @@ class ServerConfig(Section):
     cuts: Literal["natural", "compressive", "all"] = Field("natural", description="as the agent's planner.cuts")
     codecs: tuple[CodecLabel, ...] = Field(DEFAULT_CODECS, min_length=1)
     jpeg_qualities: tuple[Quality, ...] = Field((90,), description="JPEG qualities that devices may send")
+    compute: ComputeConfig = ComputeConfig()
     limits: LimitsConfig = LimitsConfig()
     control: ControlConfig = ControlConfig(socket=Path("/run/splitd/server.sock"))
     keys: KeysConfig | None = None

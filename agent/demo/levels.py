@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
+from splitd.agent.client import Explanation
 from splitd.agent.simulation import Trace, steps
 
 RATES = tuple(float(rate) for rate in np.geomspace(1e4, 3e7, 71))
@@ -28,7 +28,7 @@ class Forecast:
     times_s: dict[tuple[str, str], float]
 
 
-def look_ahead(explain: Callable[[float], dict[str, Any]], rates: tuple[float, ...] = RATES) -> list[Forecast]:
+def look_ahead(explain: Callable[[float], Explanation], rates: tuple[float, ...] = RATES) -> list[Forecast]:
     """Ask for the prediction at each of `rates`."""
     return [_forecast(rate, explain(rate)) for rate in rates]
 
@@ -56,7 +56,6 @@ def _levels(forecasts: list[Forecast]) -> list[float]:
     return [part[len(part) // 2].rate_bytes_per_s for part in reversed(chosen)]
 
 
-def _forecast(rate: float, document: dict[str, Any]) -> Forecast:
-    rows = [row for row in document["candidates"] if row["predicted"] is not None]
-    times = {(row["split"], row["codec"]): float(row["predicted"]["p50"]) for row in rows}
+def _forecast(rate: float, document: Explanation) -> Forecast:
+    times = {(row.split, row.codec): row.predicted.p50 for row in document.candidates if row.predicted is not None}
     return Forecast(rate, min(times, key=lambda name: times[name]), times)

@@ -98,6 +98,13 @@ class Processes:
             time.sleep(POLL_S)
         raise DeadlineError(f"the daemons are not ready after {START_TIMEOUT_S:.0f} s; {self._tail('agent')}")
 
+    def image_size(self) -> int:
+        """Return the sides of the network's images, pixels; after `wait_ready`."""
+        side = self.agent.status().model.image_size
+        if side is None:
+            raise LinkError("the demo's agent has no network yet")
+        return side
+
     def _start(self) -> None:
         server_port = _free_port()
         self._spawn(
@@ -168,10 +175,10 @@ class Processes:
 
     def _state(self, client: ControlClient) -> tuple[str, str]:
         try:
-            document = client.get("status")
+            status = client.status()
         except DaemonUnreachableError:
             return "starting", "starting"
-        return str(document["state"]), str(document["state_text"])
+        return status.state, status.state_text
 
     def _stop(self) -> None:
         for child in reversed(self._children.values()):

@@ -9,7 +9,7 @@ from itertools import cycle
 import numpy as np
 import numpy.typing as npt
 
-from splitd.agent.client import Client
+from splitd.agent.client import Client, Explanation, LinkDocument
 from splitd.agent.demo.levels import best_fixed, built_in_trace, look_ahead
 from splitd.agent.demo.processes import Processes
 from splitd.agent.demo.summary import BatchRow
@@ -67,7 +67,7 @@ class Runner:
     def _one(self, client: Client, policy: str, trace: Trace, started_s: float) -> BatchRow:
         begun_s = time.monotonic()
         time_s = begun_s - started_s
-        rate = self._processes.agent.get("link")["up_bytes_per_s"]
+        rate = self._processes.agent.get(LinkDocument).up_bytes_per_s
         begun_s = time.monotonic()
         try:
             result = client.infer(next(self._frames))
@@ -77,8 +77,8 @@ class Runner:
             outcome = (result.split, result.codec, result.source, True)
         measured_s = time.monotonic() - begun_s
         split, codec, source, ok = outcome
-        estimated = rate["p50"] if rate else None
+        estimated = rate.p50 if rate else None
         return BatchRow(policy, time_s, trace.rate_at(time_s), estimated, split, codec, source, measured_s, ok)
 
-    def _explain(self, rate_bytes_per_s: float) -> dict[str, object]:
-        return self._processes.agent.get("explain", batch=1, rate=rate_bytes_per_s)
+    def _explain(self, rate_bytes_per_s: float) -> Explanation:
+        return self._processes.agent.get(Explanation, batch=1, rate=rate_bytes_per_s)

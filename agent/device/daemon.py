@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from splitd import __version__
+from splitd.agent.client import ChangeAnswer, PinBody
 from splitd.agent.configuration import AgentConfig, PlannerSection, load_config, reloaded
-from splitd.agent.decide import Brain, Candidates
-from splitd.agent.device import views as agent_views
+from splitd.agent.decide import Decider
+from splitd.agent.device import views
 from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload
 from splitd.agent.device.pipeline import Pipeline
+from splitd.agent.device.steering import Steering, decider_config
 from splitd.agent.runtime import (
     AgentMetrics,
     History,
     Phase,
     Routes,
+    View,
     accuracy_settings,
     calibration_settings,
     open_engine,
+    starting_routes,
 )
-from splitd.calibration.accuracy import obtain_guard
+from splitd.calibration.accuracy import Guard, obtain_guard
 from splitd.calibration.chain import Engine
 from splitd.calibration.measure import Obtained, obtain_profile
-from splitd.calibration.profile import ProfilePair, pair_path
+from splitd.calibration.profile import CrossingKey, LatencyProfile, ProfilePair, pair_path
 from splitd.errors import ConfigError, OverloadError, ProfileError, UsageError
 from splitd.transport.device import Session
 from splitd.transport.estimate import ProbeConfig, Prober
@@ -35,41 +45,71 @@ from splitd.transport.wire import ClientKeys, Hello, SessionLimits, load_pair, n
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 10.0
+DRAIN_S = 10.0  # what is in flight when the agent is told to stop gets this long: as long as a request's own deadline
 MB = 1_000_000
 
 
 class AgentDaemon:
-    """See splitd.agent.runtime.service.Daemon."""
+    """The agent until it is ready. See splitd.agent.runtime.service.Daemon."""
 
     def __init__(self, path: Path, config: AgentConfig) -> None:
+        self.phase = Phase()
         self._path = path
         self._config = config
-        self.phase = Phase()
-        self.history = History()
-        self.metrics = AgentMetrics()
-        self.engine: Engine | None = None
-        self.obtained: Obtained | None = None
-        self.session: Session | None = None
-        self.brain: Brain | None = None
-        self.intake: Intake | None = None
-        self.pipeline: Pipeline | None = None
+        self._history = History()
+        self._metrics = AgentMetrics()
+        self._loaded: Engine | None = None  # only for the status; whoever runs the network is given it
 
-    @property
-    def config(self) -> AgentConfig:
-        """The configuration in force."""
-        return self._config
+    def start(self) -> RunningAgent:
+        """Load, calibrate, connect, accept requests; what was opened is closed again when that fails half-way."""
+        config, phase = self._config, self.phase
+        with contextlib.ExitStack() as opened:
+            phase.set("starting", f"loading {config.model.name}")
+            intake = Intake(config.intake)  # a taken socket is noticed before minutes of calibration
+            opened.callback(intake.close)
+            keys = _client_keys(config)  # and so is a missing key
+            engine, obtained, guard = self._measure()
+            session = _session(config, engine, keys)
+            opened.callback(session.close)
+            steering = _steering(config, engine, obtained.profile, guard, session)
+            offload = Offload(engine, session)
+            pipeline = Pipeline(engine, intake, steering, offload, history=self._history, metrics=self._metrics)
+            opened.callback(pipeline.stop)
+            phase.check()
+            session.start()
+            pipeline.start()
+            intake.start()
+            phase.set("ready", f"profile {obtained.source}")
+            return RunningAgent(
+                path=self._path,
+                config=config,
+                phase=phase,
+                history=self._history,
+                metrics=self._metrics,
+                engine=engine,
+                obtained=obtained,
+                session=session,
+                steering=steering,
+                intake=intake,
+                pipeline=pipeline,
+                opened=opened.pop_all(),
+            )
 
-    def start(self) -> None:
-        """Load, calibrate, connect, accept requests."""
+    def routes(self) -> Routes:
+        """Return what the control socket serves until the agent is ready."""
+        shown: dict[str, View] = {
+            "status": lambda _query: views.starting(self._config, self.phase, self._loaded),
+            "history": partial(views.history, self._history),
+        }
+        return starting_routes("agent", self.phase, shown, self._metrics.render)
+
+    def _measure(self) -> tuple[Engine, Obtained, Guard]:
+        """Load the network, prove that it can be split, measure times and accuracy: minutes, the first time."""
         config = self._config
-        self.phase.set("starting", f"loading {config.model.name}")
-        self.intake = Intake(config.intake)  # a taken socket is noticed before minutes of calibration
-        self.engine = engine = open_engine(config)
+        engine = self._loaded = open_engine(config)
         self.phase.check()
         engine.verify()
-        self.obtained = self._calibrate(engine, fresh=False)
-        self.session = session = self._open_session(engine)
+        obtained = calibrate(config, engine, self.phase, fresh=False)
         guard = obtain_guard(
             engine.model,
             engine.partition,
@@ -78,129 +118,115 @@ class AgentDaemon:
             progress=self.phase.calibrating,
         )
         log.info("accuracy: %s", guard.basis)
-        codecs = config.planner.codecs
-        candidates = Candidates(self.obtained.profile, guard, codecs, engine.result_bytes_per_sample)
-        self.brain = Brain(candidates, session, config.planner, self._save_profiles)
-        offload = Offload(engine, session)
-        self.pipeline = Pipeline(engine, self.intake, self.brain, offload, history=self.history, metrics=self.metrics)
-        session.start()
-        self.pipeline.start()
-        self.intake.start()
-        self.phase.set("ready", f"profile {self.obtained.source}")
+        return engine, obtained, guard
+
+
+@dataclass
+class RunningAgent:
+    """An agent that is ready. See splitd.agent.runtime.service.Running.
+
+    `config` is the configuration in force, `obtained` the latency profile in use, and `opened` closes what was opened:
+    the pipeline, the session, the intake.
+    """
+
+    path: Path
+    config: AgentConfig
+    phase: Phase
+    history: History
+    metrics: AgentMetrics
+    engine: Engine
+    obtained: Obtained
+    session: Session
+    steering: Steering
+    intake: Intake
+    pipeline: Pipeline
+    opened: contextlib.ExitStack
 
     def stop(self) -> None:
         """Answer what is in flight, then close everything."""
         self.phase.stop()
-        if self.intake is not None and self.pipeline is not None:
-            self.intake.drain(DRAIN_S)
-        if self.pipeline is not None:
-            self.pipeline.stop()
-        if self.intake is not None:
-            self.intake.close()
-        if self.session is not None:
-            self.session.close()
+        self.intake.drain(DRAIN_S)
+        self.opened.close()
 
     def reload(self) -> str:
         """Read the file again; the planner's part and the log level change now, the rest at a restart."""
-        fresh = load_config(self._path, AgentConfig)
-        message, self._config = reloaded(self._config, fresh, live=live_keys(self._config.planner, fresh.planner))
-        if self.brain is not None:
-            self.brain.reconfigure(self._config.planner)
+        fresh = load_config(self.path, AgentConfig)
+        message, self.config = reloaded(self.config, fresh, live=live_keys(self.config.planner, fresh.planner))
+        self.steering.reconfigure(self.config.planner)
         return message
 
     def alive(self) -> bool:
         """Tell whether the work loop gets on."""
-        return self.pipeline is None or self.pipeline.alive()
+        return self.pipeline.alive()
 
     def summary(self) -> str:
         """Return the state in one line."""
-        return agent_views.state(self)[1]
+        return views.state(self)[1]
 
     def routes(self) -> Routes:
         """Return what the control socket serves."""
         return Routes(
+            daemon="agent",
             views={
-                "status": lambda _query: agent_views.status(self),
-                "splits": lambda query: agent_views.splits(self, query),
-                "link": lambda _query: agent_views.link(self),
-                "explain": lambda query: agent_views.explain(self, query),
-                "history": lambda query: agent_views.history(self, query),
+                "status": lambda _query: views.status(self),
+                "splits": partial(views.splits, self),
+                "link": lambda _query: views.link(self),
+                "explain": partial(views.explain, self),
+                "history": partial(views.history, self.history),
             },
             changes={
                 "pin": self._pin,
                 "unpin": self._unpin,
                 "recalibrate": self._recalibrate,
-                "reload": lambda _body: {"message": self.reload()},
+                "reload": lambda _body: ChangeAnswer(message=self.reload()),
             },
             metrics=self._render_metrics,
         )
 
-    def running_brain(self) -> Brain:
-        """Return the brain; raises OverloadError while the daemon is not ready yet."""
-        if self.brain is None:
-            raise OverloadError(f"the agent is not ready yet: {self.phase.text}")
-        return self.brain
-
-    def _calibrate(self, engine: Engine, *, fresh: bool) -> Obtained:
-        return obtain_profile(
-            engine.model,
-            engine.partition,
-            calibration_settings(self._config),
-            state_dir=self._config.calibration.state_dir,
-            fresh=fresh,
-            progress=self.phase.calibrating,
-        )
-
-    def _save_profiles(self, pair: ProfilePair) -> None:
-        """Keep both ends' profiles for `splitd replay`; a directory that cannot be written costs no more than that."""
+    def _pin(self, body: Mapping[str, Any]) -> ChangeAnswer:
         try:
-            pair.save(pair_path(self._config.calibration.state_dir, pair.device.key.model_digest))
-        except ProfileError as error:
-            log.warning("%s", error)
-
-    def _open_session(self, engine: Engine) -> Session:
-        config = self._config
-        hello = Hello(engine.model.digest, names_hash(engine.names), __version__, socket.gethostname())
-        limits = SessionLimits(
-            window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s
-        )
-        prober = Prober(ProbeConfig(share=config.link.probe_share))
-        return Session(config.server.address, hello, keys=_client_keys(config), limits=limits, prober=prober)
-
-    def _pin(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        cut, codec = body.get("cut"), body.get("codec")
-        if not isinstance(cut, str) or not isinstance(codec, str | None):
-            raise UsageError("pin: `cut` is the name of a cut, `codec` a codec's or null")
-        brain = self.running_brain()
-        if self._config.planner.privacy and cut == brain.profile.cut_names[0]:
+            wanted = PinBody.model_validate(body, strict=True)
+        except ValidationError:
+            raise UsageError("pin: `cut` is the name of a cut, `codec` a codec's or null") from None
+        if self.config.planner.privacy and wanted.cut == self.engine.names[0]:
             raise UsageError("pin: privacy mode is on, so the input never leaves this device")
-        brain.pin(cut, codec)
-        return {"message": f"pinned to {brain.pinned}; `splitctl unpin` undoes it"}
+        self.steering.pin(wanted.cut, wanted.codec)
+        return ChangeAnswer(message=f"pinned to {self.steering.pinned}; `splitctl unpin` undoes it")
 
-    def _unpin(self, _body: Mapping[str, Any]) -> dict[str, Any]:
-        self.running_brain().unpin()
-        return {"message": "the split is chosen for each batch again"}
+    def _unpin(self, _body: Mapping[str, Any]) -> ChangeAnswer:
+        self.steering.unpin()
+        return ChangeAnswer(message="the split is chosen for each batch again")
 
-    def _recalibrate(self, _body: Mapping[str, Any]) -> dict[str, Any]:
-        brain, pipeline = self.running_brain(), self.pipeline
-        assert pipeline is not None  # noqa: S101  (there is no brain without a pipeline)
-        if not pipeline.between_batches(lambda: self._measure_anew(brain)):
+    def _recalibrate(self, _body: Mapping[str, Any]) -> ChangeAnswer:
+        if not self.pipeline.between_batches(self._measure_anew):
             raise OverloadError("a calibration is under way already")
-        return {"message": "measuring anew; requests wait meanwhile, `splitctl wait` tells when it is done"}
+        return ChangeAnswer(message="measuring anew; requests wait meanwhile, `splitctl wait` tells when it is done")
 
-    def _measure_anew(self, brain: Brain) -> None:
-        assert self.engine is not None  # noqa: S101  (there is no brain without a engine)
-        self.obtained = self._calibrate(self.engine, fresh=True)
-        brain.replace_profile(self.obtained.profile)
-        self.phase.set("ready", "profile measured")
+    def _measure_anew(self) -> None:
+        try:
+            self.obtained = calibrate(self.config, self.engine, self.phase, fresh=True)
+            self.steering.replace_profile(self.obtained.profile)
+        finally:  # a calibration that failed leaves the old profile in use
+            self.phase.set("ready", f"profile {self.obtained.source}")
 
     def _render_metrics(self) -> bytes:
-        if self.session is not None and self.intake is not None:
-            link = self.session.link()
-            self.metrics.rate.set(link.up.p50 if link.up else float("nan"))
-            self.metrics.rtt.set(link.rtt_s.p50 if link.rtt_s else float("nan"))
-            self.metrics.queued.set(self.intake.queued())
+        link = self.session.link()
+        self.metrics.rate.set(link.up.p50 if link.up else float("nan"))
+        self.metrics.rtt.set(link.rtt_s.p50 if link.rtt_s else float("nan"))
+        self.metrics.queued.set(self.intake.queued())
         return self.metrics.render()
+
+
+def calibrate(config: AgentConfig, engine: Engine, phase: Phase, *, fresh: bool) -> Obtained:
+    """Return the latency profile; raises StoppedError when the agent is to stop, ModelError and CodecError."""
+    return obtain_profile(
+        engine.model,
+        engine.partition,
+        calibration_settings(config),
+        state_dir=config.calibration.state_dir,
+        fresh=fresh,
+        progress=phase.calibrating,
+    )
 
 
 def live_keys(old: PlannerSection, new: PlannerSection) -> tuple[str, ...]:
@@ -208,6 +234,43 @@ def live_keys(old: PlannerSection, new: PlannerSection) -> tuple[str, ...]:
     calibrated = ("cuts", "codecs", "jpeg_qualities")
     same = all(getattr(old, key) == getattr(new, key) for key in calibrated)
     return ("planner", "log_level") if same else ("log_level",)
+
+
+def _steering(config: AgentConfig, engine: Engine, profile: LatencyProfile, guard: Guard, session: Session) -> Steering:
+    decider = Decider(
+        profile,
+        decider_config(config.planner),
+        codecs=config.planner.codecs,
+        refusals=_refusals(config, profile, guard),
+        result_elements=[math.prod(shape) for shape in engine.partition.output_shapes],
+    )
+    return Steering(decider, session, partial(_save_profiles, config.calibration.state_dir))
+
+
+def _refusals(config: AgentConfig, profile: LatencyProfile, guard: Guard) -> dict[CrossingKey, str]:
+    """Return the (position, codec) that accuracy keeps out, of those that were calibrated and are configured."""
+    asked = (
+        (k, label)
+        for k in range(len(profile.cut_names) - 1)
+        for label in profile.codecs_at(k)
+        if k == 0 or label in config.planner.codecs
+    )
+    return {key: reason for key in asked if (reason := guard.refusal(*key)) is not None}
+
+
+def _save_profiles(state_dir: Path, pair: ProfilePair) -> None:
+    """Keep both ends' profiles for `splitd replay`; a directory that cannot be written costs no more than that."""
+    try:
+        pair.save(pair_path(state_dir, pair.device.key.model_digest))
+    except ProfileError as error:
+        log.warning("%s", error)
+
+
+def _session(config: AgentConfig, engine: Engine, keys: ClientKeys | None) -> Session:
+    hello = Hello(engine.model.digest, names_hash(engine.names), __version__, socket.gethostname())
+    limits = SessionLimits(window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s)
+    prober = Prober(ProbeConfig(share=config.link.probe_share))
+    return Session(config.server.address, hello, keys=keys, limits=limits, prober=prober)
 
 
 def _client_keys(config: AgentConfig) -> ClientKeys | None:

@@ -2,230 +2,257 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from splitd import __version__
-from splitd.agent.runtime import device_view, model_view
-from splitd.errors import UsageError
+from splitd.agent.client import (
+    AgentCounters,
+    AgentStatus,
+    Bounds,
+    CandidateRow,
+    CandidateTerms,
+    ChoiceView,
+    CongestionView,
+    DaemonState,
+    Explanation,
+    HistoryDocument,
+    LinkDocument,
+    LinkView,
+    PeerView,
+    SentSize,
+    SplitRow,
+    Splits,
+)
+from splitd.agent.configuration import AgentConfig
+from splitd.agent.decide import CandidateCost, Scored
+from splitd.agent.runtime import History, Phase, Query, configured_model, device_view, loaded_model, positive, whole
+from splitd.calibration.chain import Engine
 from splitd.transport.estimate import LinkEstimate, Quantiles
 
 if TYPE_CHECKING:
-    from splitd.agent.device.daemon import AgentDaemon
+    from splitd.agent.device.daemon import RunningAgent
 
-MAX_BATCH_ASKED = 256
-Document = dict[str, Any]
-Query = Mapping[str, str]
+RECORDS_SHOWN = 20  # of the history, unless another number is asked for
+NO_LINK = LinkView(state="unknown", rtt_s=None, up_bytes_per_s=None, down_bytes_per_s=None)
+NO_CHOICE = ChoiceView(name=None, codec=None, pinned=None)
+NO_COUNTERS = AgentCounters(
+    accepted=0,
+    refused=0,
+    expired=0,
+    waiting=0,
+    answered=0,
+    failed=0,
+    batches=0,
+    switches=0,
+    server=0,
+    local=0,
+    finished_locally=0,
+)
 
 
-def state(daemon: AgentDaemon) -> tuple[str, str]:
+def starting(config: AgentConfig, phase: Phase, engine: Engine | None) -> AgentStatus:
+    """Return the state at a glance before the agent is ready; the engine is None until it is loaded."""
+    return AgentStatus(
+        version=__version__,
+        pid=os.getpid(),
+        state=phase.state,
+        state_text=phase.text,
+        uptime_s=phase.uptime_s,
+        model=loaded_model(config.model, engine) if engine else configured_model(config.model),
+        device=device_view(config.device, engine.threads if engine else config.device.threads),
+        profile=None,
+        server=PeerView(address=config.server.address, state="not connected yet", error=None, name=None),
+        link=NO_LINK,
+        split=NO_CHOICE,
+        counters=NO_COUNTERS,
+        regret=None,
+    )
+
+
+def state(agent: RunningAgent) -> tuple[DaemonState, str]:
     """Return the state and its explanation; ready without a server is degraded."""
-    phase, session = daemon.phase, daemon.session
-    if phase.state != "ready" or session is None:
+    phase = agent.phase
+    if phase.state != "ready":
         return phase.state, phase.text
-    status = session.status()
-    if status.state in {"ready", "suspect"}:
-        return "ready", f"connected to {status.address}, {phase.text}"
-    why = f": {status.error}" if status.error else ""
-    return "degraded", f"working locally, server {status.address} is {status.state}{why}"
+    peer = agent.session.status()
+    if peer.state in {"ready", "suspect"}:
+        return "ready", f"connected to {peer.address}, {phase.text}"
+    why = f": {peer.error}" if peer.error else ""
+    return "degraded", f"working locally, server {peer.address} is {peer.state}{why}"
 
 
-def status(daemon: AgentDaemon) -> Document:
+def status(agent: RunningAgent) -> AgentStatus:
     """Return the state at a glance."""
-    name, text = state(daemon)
-    config, history = daemon.config, daemon.history
-    last, regret = history.last(1), history.regret()
-    return {
-        "daemon": "agent",
-        "version": __version__,
-        "pid": os.getpid(),
-        **daemon.phase.view(),
+    name, text = state(agent)
+    known = {
         "state": name,
         "state_text": text,
-        "model": model_view(config.model, daemon.engine),
-        "device": device_view(config.device, daemon.engine),
-        "profile": daemon.obtained.source if daemon.obtained else None,
-        "server": _server(daemon),
-        "link": _link(daemon.session.link()) if daemon.session else _link(LinkEstimate("unknown")),
-        "split": {
-            "name": last[0]["split"] if last else None,
-            "codec": last[0]["codec"] if last else None,
-            "pinned": daemon.brain.pinned if daemon.brain else None,
-        },
-        "counters": _counters(daemon),
-        "regret": None if regret is None else asdict(regret),
+        "profile": agent.obtained.source,
+        "server": _peer(agent),
+        "link": _link(agent.session.link()),
+        "split": _choice(agent),
+        "counters": _counters(agent),
+        "regret": agent.history.regret(),
     }
+    return starting(agent.config, agent.phase, agent.engine).model_copy(update=known)
 
 
-def splits(daemon: AgentDaemon, query: Query) -> Document:
+def splits(agent: RunningAgent, query: Query) -> Splits:
     """Return every cut with its size, its calibrated times and what each codec sends."""
-    brain, engine = daemon.running_brain(), daemon.engine
-    assert engine is not None  # noqa: S101  (there is no brain without a engine)
-    batch = _whole(query, "batch") or 1
-    partition = engine.partition
+    batch = whole(query, "batch") or 1
+    partition, profile = agent.engine.partition, agent.steering.profile
     ratios = [1.0, *(cut.ratio for cut in partition.cuts), 0.0]
-    elements = [_elements(engine.preprocessing.size), *(cut.elements for cut in partition.cuts), 0]
-    rows = []
-    for k, name in enumerate(engine.names):
-        costs = [cost for cost in brain.costs(batch) if cost.cut == k and cost.kind != "local"]
-        rows.append(
-            {
-                "k": k,
-                "name": name,
-                "elements": elements[k],
-                "ratio": ratios[k],
-                "head_s": brain.profile.head_s(k, batch),
-                "tail_s": costs[0].tail_s if costs else None,
-                "codecs": [{"codec": cost.codec, "wire_bytes": cost.wire_bytes} for cost in costs],
-            }
-        )
-    return {"batch": batch, "splits": rows}
-
-
-def link(daemon: AgentDaemon) -> Document:
-    """Return the link estimate with its bounds."""
-    daemon.running_brain()
-    session = daemon.session
-    assert session is not None  # noqa: S101  (there is no brain without a session)
-    estimate, counters = session.link(), session.status().counters
-    return {
-        **_link(estimate),
-        "samples": estimate.samples,
-        "age_s": estimate.age_s,
-        "idle_factor": estimate.idle_factor,
-        "congestion": congestion(),
-        "counters": asdict(counters),
-    }
-
-
-def explain(daemon: AgentDaemon, query: Query) -> Document:
-    """Return every candidate with its terms, its bounds, and why it was not chosen."""
-    brain = daemon.running_brain()
-    decision, batch = brain.explain(_whole(query, "batch"), _positive(query, "rate"))
-    chosen = decision.chosen.cost
+    elements = [math.prod(agent.engine.preprocessing.size), *(cut.elements for cut in partition.cuts), 0]
+    costs: list[list[CandidateCost]] = [[] for _ in agent.engine.names]
+    for cost in agent.steering.costs(batch):
+        if cost.kind != "local":
+            costs[cost.cut].append(cost)
     rows = [
-        {
-            "candidate": scored.cost.label,
-            "split": scored.cost.name,
-            "codec": scored.cost.codec,
-            "chosen": scored.cost.key == chosen.key,
-            "wire_bytes": scored.cost.wire_bytes,
-            "terms": asdict(scored.terms) if scored.terms else None,
-            "predicted": asdict(scored.predicted) if scored.predicted else None,
-            "reason": scored.reason,
-        }
-        for scored in decision.scored
+        SplitRow(
+            k=k,
+            name=name,
+            elements=elements[k],
+            ratio=ratios[k],
+            head_s=profile.head_s(k, batch),
+            tail_s=costs[k][0].tail_s if costs[k] else None,
+            codecs=tuple(SentSize(codec=cost.codec, wire_bytes=cost.wire_bytes) for cost in costs[k]),
+        )
+        for k, name in enumerate(agent.engine.names)
     ]
-    rows += [
-        {
-            "candidate": f"{name}/{codec}",
-            "split": name,
-            "codec": codec,
-            "chosen": False,
-            "wire_bytes": None,
-            "terms": None,
-            "predicted": None,
-            "reason": f"accuracy: {reason}",
-        }
-        for name, codec, reason in brain.refusals()
-    ]
-    k_dev, k_srv = brain.factors()
-    return {
-        "batch": batch,
-        "chosen": chosen.label,
-        "explored": decision.explored,
-        "k_dev": asdict(k_dev),
-        "k_srv": asdict(k_srv),
-        "candidates": rows,
-    }
+    return Splits(batch=batch, splits=tuple(rows))
 
 
-def history(daemon: AgentDaemon, query: Query) -> Document:
+def link(agent: RunningAgent) -> LinkDocument:
+    """Return the link estimate with its bounds."""
+    estimate = agent.session.link()
+    short = _link(estimate)
+    return LinkDocument(
+        state=short.state,
+        rtt_s=short.rtt_s,
+        up_bytes_per_s=short.up_bytes_per_s,
+        down_bytes_per_s=short.down_bytes_per_s,
+        samples=estimate.samples,
+        age_s=estimate.age_s,
+        idle_factor=estimate.idle_factor,
+        congestion=congestion(),
+        counters=asdict(agent.session.status().counters),
+    )
+
+
+def explain(agent: RunningAgent, query: Query) -> Explanation:
+    """Return every candidate with its terms, its bounds, and why it was not chosen."""
+    decision, batch = agent.steering.explain(whole(query, "batch"), positive(query, "rate"))
+    chosen = decision.chosen.cost
+    k_dev, k_srv = agent.steering.factors()
+    rows = [_candidate(scored, chosen=scored.cost.key == chosen.key) for scored in decision.scored]
+    rows += [_refused(*refusal) for refusal in agent.steering.refusals()]
+    return Explanation(
+        batch=batch,
+        chosen=chosen.label,
+        explored=decision.explored,
+        k_dev=_bounds(k_dev),
+        k_srv=_bounds(k_srv),
+        candidates=tuple(rows),
+    )
+
+
+def history(kept: History, query: Query) -> HistoryDocument:
     """Return the last decisions with what came of them."""
-    return {"records": daemon.history.last(_whole(query, "count") or 20)}
+    return HistoryDocument(records=kept.last(whole(query, "count") or RECORDS_SHOWN))
 
 
-def congestion() -> Document:
+def congestion() -> CongestionView:
     """Return which TCP congestion control this machine uses, and whether it restarts slowly after idle."""
     root = Path("/proc/sys/net/ipv4")
-    return {
-        "algorithm": _read(root / "tcp_congestion_control") or "unknown",
-        "slow_start_after_idle": _read(root / "tcp_slow_start_after_idle") != "0",
-    }
+    return CongestionView(
+        algorithm=_read(root / "tcp_congestion_control") or "unknown",
+        slow_start_after_idle=_read(root / "tcp_slow_start_after_idle") != "0",
+    )
 
 
-def _server(daemon: AgentDaemon) -> Document:
-    if daemon.session is None:
-        return {"address": daemon.config.server.address, "state": "not connected yet", "error": None, "name": None}
-    found, load = daemon.session.status(), daemon.session.server_view()
-    return {
-        "address": found.address,
-        "state": found.state,
-        "error": found.error,
-        "name": found.server.name if found.server else None,
-        "version": found.server.version if found.server else None,
-        "reconnects": found.reconnects,
-        "queue_s": load.queue_s if load else None,
-        "load": load.load if load else None,
-    }
+def _peer(agent: RunningAgent) -> PeerView:
+    found, load = agent.session.status(), agent.session.reported_load()
+    return PeerView(
+        address=found.address,
+        state=found.state,
+        error=found.error,
+        name=found.server.name if found.server else None,
+        version=found.server.version if found.server else None,
+        reconnects=found.reconnects,
+        queue_s=load.queue_s if load else None,
+        load=load.load if load else None,
+    )
 
 
-def _link(estimate: LinkEstimate) -> Document:
-    return {
-        "state": estimate.state,
-        "rtt_s": _bounds(estimate.rtt_s),
-        "up_bytes_per_s": _bounds(estimate.up),
-        "down_bytes_per_s": _bounds(estimate.down),
-    }
+def _choice(agent: RunningAgent) -> ChoiceView:
+    pinned = agent.steering.pinned
+    for last in agent.history.last(1):
+        return ChoiceView(name=last.split, codec=last.codec, pinned=pinned)
+    return ChoiceView(name=None, codec=None, pinned=pinned)
 
 
-def _counters(daemon: AgentDaemon) -> Document:
-    intake, pipeline, history_ = daemon.intake, daemon.pipeline, daemon.history
-    return {
-        "accepted": intake.accepted if intake else 0,
-        "refused": intake.refused if intake else 0,
-        "expired": intake.expired if intake else 0,
-        "waiting": intake.open_requests() if intake else 0,
-        "answered": pipeline.answered if pipeline else 0,
-        "failed": pipeline.failed if pipeline else 0,
-        "batches": history_.batches,
-        "switches": history_.switches,
-        **history_.by_source,
-    }
+def _counters(agent: RunningAgent) -> AgentCounters:
+    intake, pipeline, kept = agent.intake, agent.pipeline, agent.history
+    return AgentCounters(
+        accepted=intake.accepted,
+        refused=intake.refused,
+        expired=intake.expired,
+        waiting=intake.open_requests(),
+        answered=pipeline.answered,
+        failed=pipeline.failed,
+        batches=kept.batches,
+        switches=kept.switches,
+        server=kept.by_source["server"],
+        local=kept.by_source["local"],
+        finished_locally=kept.by_source["finished-locally"],
+    )
 
 
-def _bounds(quantiles: Quantiles | None) -> Document | None:
-    return None if quantiles is None else asdict(quantiles)
+def _candidate(scored: Scored, *, chosen: bool) -> CandidateRow:
+    return CandidateRow(
+        candidate=scored.cost.label,
+        split=scored.cost.name,
+        codec=scored.cost.codec,
+        chosen=chosen,
+        wire_bytes=scored.cost.wire_bytes,
+        terms=CandidateTerms(**asdict(scored.terms)) if scored.terms else None,
+        predicted=_bounds_if_known(scored.predicted),
+        reason=scored.reason,
+    )
 
 
-def _elements(size: tuple[int, ...]) -> int:
-    channels, height, width = size
-    return channels * height * width
+def _refused(name: str, codec: str, reason: str) -> CandidateRow:
+    return CandidateRow(
+        candidate=f"{name}/{codec}",
+        split=name,
+        codec=codec,
+        chosen=False,
+        wire_bytes=None,
+        terms=None,
+        predicted=None,
+        reason=f"accuracy: {reason}",
+    )
 
 
-def _whole(query: Query, name: str) -> int | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    if not text.isdigit() or not 0 < int(text) <= MAX_BATCH_ASKED:
-        raise UsageError(f"{name}: a whole number from 1 to {MAX_BATCH_ASKED}, not {text!r}")
-    return int(text)
+def _link(estimate: LinkEstimate) -> LinkView:
+    return LinkView(
+        state=estimate.state,
+        rtt_s=_bounds_if_known(estimate.rtt_s),
+        up_bytes_per_s=_bounds_if_known(estimate.up),
+        down_bytes_per_s=_bounds_if_known(estimate.down),
+    )
 
 
-def _positive(query: Query, name: str) -> float | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise UsageError(f"{name}: a positive number of bytes per second, not {text!r}")
-    return value
+def _bounds(quantiles: Quantiles) -> Bounds:
+    return Bounds(p10=quantiles.p10, p50=quantiles.p50, p90=quantiles.p90)
+
+
+def _bounds_if_known(quantiles: Quantiles | None) -> Bounds | None:
+    return None if quantiles is None else _bounds(quantiles)
 
 
 def _read(path: Path) -> str | None:

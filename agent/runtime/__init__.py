@@ -3,28 +3,35 @@
 Nothing here knows what a daemon is for.
 """
 
-from splitd.agent.runtime.control import Routes
-from splitd.agent.runtime.crossing import AS_GIVEN, LOCAL
-from splitd.agent.runtime.history import History, Record
+from splitd.agent.client import Record
+from splitd.agent.runtime.control import Routes, View, starting_routes
+from splitd.agent.runtime.history import History
 from splitd.agent.runtime.logs import set_up_logging
 from splitd.agent.runtime.metrics import AgentMetrics, ServerMetrics
-from splitd.agent.runtime.phase import Phase
+from splitd.agent.runtime.phase import Phase, StoppedError
+from splitd.agent.runtime.service import run
 from splitd.agent.runtime.settings import accuracy_settings, calibration_settings, open_engine
-from splitd.agent.runtime.views import device_view, model_view
+from splitd.agent.runtime.views import Query, configured_model, device_view, loaded_model, positive, whole
 
 __all__ = [
-    "AS_GIVEN",
-    "LOCAL",
     "AgentMetrics",
     "History",
     "Phase",
+    "Query",
     "Record",
     "Routes",
     "ServerMetrics",
+    "StoppedError",
+    "View",
     "accuracy_settings",
     "calibration_settings",
+    "configured_model",
     "device_view",
-    "model_view",
+    "loaded_model",
     "open_engine",
+    "positive",
+    "run",
     "set_up_logging",
+    "starting_routes",
+    "whole",
 ]

@@ -3,8 +3,8 @@
     GET  /v1/NAME?key=value    a view of the daemon
     POST /v1/NAME  {...}       a change; root, the daemon's own user and `control.operators` only
 
-Every answer is JSON with `schema_version` (metrics excepted, which are Prometheus text); an error is
-`{"schema_version": 1, "error": {"code", "message"}}`.
+Which names there are, and what they answer with, is written in `splitd.agent.client.control_routes`; the manual is
+docs/control-api.md.
 """
 
 from __future__ import annotations
@@ -15,22 +15,32 @@ import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
+from splitd.agent.client import (
+    ChangeAnswer,
+    DaemonKind,
+    Document,
+    ErrorBody,
+    ErrorDocument,
+    routes_of,
+    schema,
+)
 from splitd.agent.client import sockets as local_socket
 from splitd.agent.configuration import ControlConfig
-from splitd.errors import SplitdError, UsageError
+from splitd.agent.runtime.phase import Phase
+from splitd.errors import OverloadError, SplitdError, UsageError
 
-SCHEMA_VERSION = 1
 MAX_BODY_BYTES = 64 * 1024  # a change is a few short fields
 KEEPALIVE_S = 5.0  # an idle connection is closed after this
 BACKLOG = 64  # connections that wait to be accepted; people and scrapers are few
+METRICS_HEADERS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
-View = Callable[[Mapping[str, str]], Any]
-Change = Callable[[Mapping[str, Any]], Any]
+View = Callable[[Mapping[str, str]], Document]
+Change = Callable[[Mapping[str, Any]], ChangeAnswer]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -38,28 +48,44 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Routes:
     """What a daemon shows and lets change; called in the event loop's thread, so each must be quick.
 
-    A view or change returns a JSON-able mapping; `metrics` returns Prometheus text.
+    `metrics` returns Prometheus text. Names that are not here do not exist: `schema` aside, which every daemon has.
     """
 
+    daemon: DaemonKind
     views: Mapping[str, View]
-    changes: Mapping[str, Change] = field(default_factory=dict)
-    metrics: Callable[[], bytes] | None = None
+    changes: Mapping[str, Change]
+    metrics: Callable[[], bytes]
+
+
+def starting_routes(
+    daemon: DaemonKind, phase: Phase, views: Mapping[str, View], metrics: Callable[[], bytes]
+) -> Routes:
+    """Return the routes of a daemon that is not ready: `views` answer already, all others say that it is not ready."""
+
+    def refuse(_: Mapping[str, Any]) -> Any:
+        raise OverloadError(f"the {daemon} is not ready yet: {phase.text}")
+
+    names = {route.name: route for route in routes_of(daemon) if route.answer is not None}
+    later: dict[str, View] = {name: refuse for name, route in names.items() if route.method == "GET"}
+    changes: dict[str, Change] = {name: refuse for name, route in names.items() if route.method == "POST"}
+    return Routes(daemon, {**later, **views}, changes, metrics)
 
 
 class Control:
-    """Serves Routes on the configured socket, inside the running event loop."""
+    """Serves Routes on the configured socket, inside the running event loop; `serve` puts others in their place."""
 
     def __init__(self, config: ControlConfig, routes: Routes) -> None:
         self._config = config
         self._operators = _operator_uids(config.operators)
+        self._routes = routes
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_typed_errors])
-        for name, view in routes.views.items():
-            app.router.add_get(f"/v1/{name}", _viewer(view))
-        for name, change in routes.changes.items():
-            app.router.add_post(f"/v1/{name}", self._changer(change))
-        if routes.metrics is not None:
-            app.router.add_get("/v1/metrics", _metrics(routes.metrics))
+        app.router.add_get("/v1/{name}", self._view)
+        app.router.add_post("/v1/{name}", self._change)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_S)
+
+    def serve(self, routes: Routes) -> None:
+        """Answer the next request from these."""
+        self._routes = routes
 
     async def start(self) -> None:
         """Bind the socket and serve.
@@ -77,31 +103,27 @@ class Control:
         await self._runner.cleanup()
         local_socket.release(self._config.socket)
 
-    def _changer(self, change: Change) -> Handler:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            uid = _peer_uid(request)
-            if uid not in self._operators:
-                raise web.HTTPForbidden(
-                    text=f"user {_user_name(uid)} may look but not change; add it to `control.operators`, or use sudo"
-                )
-            return _reply(change(await _body(request)))
+    async def _view(self, request: web.Request) -> web.StreamResponse:
+        routes, name = self._routes, request.match_info["name"]
+        if name == "metrics":
+            return web.Response(body=routes.metrics(), headers=METRICS_HEADERS)
+        if name == "schema":
+            return web.json_response(schema(routes.daemon))
+        if name in routes.views:
+            return web.json_response(routes.views[name](request.query).to_json())
+        raise web.HTTPMethodNotAllowed("GET", {"POST"}) if name in routes.changes else web.HTTPNotFound
 
-        return handle
-
-
-def _viewer(view: View) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return _reply(view(request.query))
-
-    return handle
-
-
-def _metrics(render: Callable[[], bytes]) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        del request
-        return web.Response(body=render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-
-    return handle
+    async def _change(self, request: web.Request) -> web.StreamResponse:
+        routes, name = self._routes, request.match_info["name"]
+        if name not in routes.changes:
+            views = {*routes.views, "metrics", "schema"}
+            raise web.HTTPMethodNotAllowed("POST", {"GET"}) if name in views else web.HTTPNotFound
+        uid = _peer_uid(request)
+        if uid not in self._operators:
+            raise web.HTTPForbidden(
+                text=f"user {_user_name(uid)} may look but not change; add it to `control.operators`, or use sudo"
+            )
+        return web.json_response(routes.changes[name](await _body(request)).to_json())
 
 
 @web.middleware
@@ -114,13 +136,9 @@ async def _typed_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _error(error.status, "forbidden" if error.status == 403 else "http", error.text or error.reason)
 
 
-def _reply(document: Mapping[str, Any]) -> web.Response:
-    return web.json_response({"schema_version": SCHEMA_VERSION, **document})
-
-
 def _error(status: int, code: str, message: str) -> web.Response:
-    body = {"schema_version": SCHEMA_VERSION, "error": {"code": code, "message": message}}
-    return web.json_response(body, status=status)
+    document = ErrorDocument(error=ErrorBody(code=code, message=message))
+    return web.json_response(document.to_json(), status=status)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Callable, Iterator, Mapping
 
-from splitd.agent.runtime.history import Record
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from splitd.agent.client import Record
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 RATIO = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -57,20 +61,50 @@ class AgentMetrics:
 
 
 class ServerMetrics:
-    """What the edge server counts."""
+    """What the edge server counts. Labels are names of cuts and error codes: none that a device could make up."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
+        self._requests = Counter(
             "splitd_server_requests", "Tails by cut and outcome", ["cut", "outcome"], registry=self.registry
         )
-        self.compute = Histogram(
+        self._compute = Histogram(
             "splitd_server_compute_seconds", "Time of a tail", registry=self.registry, buckets=SECONDS
         )
-        self.queue = Histogram(
+        self._queue = Histogram(
             "splitd_server_queue_seconds", "Wait for the processor", registry=self.registry, buckets=SECONDS
         )
+
+    def on_answer(self, cut: str, *, queue_s: float, compute_s: float) -> None:
+        """Count one request that ended in a result."""
+        self._requests.labels(cut, "answered").inc()
+        self._compute.observe(compute_s)
+        self._queue.observe(queue_s)
+
+    def on_failure(self, cut: str, code: str) -> None:
+        """Count one request that ended in a typed error."""
+        self._requests.labels(cut, code).inc()
+
+    def show_protocol(self, counters: Callable[[], Mapping[str, int]]) -> None:
+        """Show what the protocol counts by itself, by kind; it is asked at every look."""
+        self.registry.register(_Counted("splitd_server_protocol_events", "Refused or dropped, by kind", counters))
 
     def render(self) -> bytes:
         """Return the Prometheus text exposition."""
         return generate_latest(self.registry)
+
+
+class _Counted(Collector):
+    """A counter whose values somebody else keeps."""
+
+    def __init__(self, name: str, about: str, counters: Callable[[], Mapping[str, int]]) -> None:
+        self._name = name
+        self._about = about
+        self._counters = counters
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Return the present values."""
+        family = CounterMetricFamily(self._name, self._about, labels=["kind"])
+        for kind, count in self._counters().items():
+            family.add_metric([kind], count)
+        yield family

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
-from splitd.agent.runtime.service import StoppedError
+from splitd.agent.client import DaemonState
+from splitd.errors import SplitdError
+
+
+class StoppedError(SplitdError):
+    """Raised inside a daemon's start when it is told to stop before it was ready."""
+
+    code = "stopped"
 
 
 class Phase:
-    """The state with its one-line explanation; thread-safe."""
+    """The state with its one-line explanation; thread-safe.
+
+    `stop` is the one way to tell a daemon's start to end: whatever takes long there calls `check` or `calibrating`
+    between its steps.
+    """
 
     def __init__(self) -> None:
-        self._now = ("starting", "starting")
+        self._now: tuple[DaemonState, str] = ("starting", "starting")
         self._started_s = time.monotonic()
         self._stopping = threading.Event()
 
     @property
-    def state(self) -> str:
+    def state(self) -> DaemonState:
         """The state's name."""
         return self._now[0]
 
@@ -27,7 +37,12 @@ class Phase:
         """What people read."""
         return self._now[1]
 
-    def set(self, state: str, text: str) -> None:
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the daemon was made."""
+        return time.monotonic() - self._started_s
+
+    def set(self, state: DaemonState, text: str) -> None:
         """Change the state, unless the daemon is stopping."""
         if not self._stopping.is_set():
             self._now = (state, text)
@@ -46,8 +61,3 @@ class Phase:
         """Enter the last state."""
         self.set("stopping", "finishing what is in flight")
         self._stopping.set()
-
-    def view(self) -> dict[str, Any]:
-        """Return the state for the status document."""
-        state, text = self._now
-        return {"state": state, "state_text": text, "uptime_s": time.monotonic() - self._started_s}

@@ -1,27 +1,56 @@
-"""Parts of the status documents that both daemons share."""
+"""What the views of both daemons share: parts of the status, and parameters of a query."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
+from splitd.agent.client import DeviceView, ModelView
 from splitd.agent.configuration import DeviceConfig, ModelConfig
 from splitd.calibration.chain import Engine
+from splitd.errors import UsageError
+
+MAX_COUNT = 256  # the largest batch of any configuration; also bounds what one answer may hold
+
+Query = Mapping[str, str]
 
 
-def model_view(config: ModelConfig, engine: Engine | None) -> dict[str, Any]:
-    """Return which model runs; what only loading tells is empty until then."""
-    return {
-        "name": config.name,
-        "weights": config.weights,
-        "image_size": engine.preprocessing.size[1] if engine else config.image_size,
-        "digest": engine.model.digest if engine else "",
-    }
+def configured_model(config: ModelConfig) -> ModelView:
+    """Return which network is to run, before it is loaded."""
+    return ModelView(name=config.name, weights=config.weights, image_size=config.image_size, digest="")
 
 
-def device_view(config: DeviceConfig, engine: Engine | None) -> dict[str, Any]:
-    """Return what it runs on; `throttle` is null unless a slower device is emulated."""
-    return {
-        "name": config.name,
-        "threads": engine.threads if engine else config.threads,
-        "throttle": config.throttle if config.throttle and config.throttle < 1 else None,
-    }
+def loaded_model(config: ModelConfig, engine: Engine) -> ModelView:
+    """Return which network runs."""
+    size = engine.preprocessing.size[1]
+    return ModelView(name=config.name, weights=config.weights, image_size=size, digest=engine.model.digest)
+
+
+def device_view(config: DeviceConfig, threads: int | None) -> DeviceView:
+    """Return what it runs on; `throttle` is None unless a slower device is emulated."""
+    throttle = config.throttle if config.throttle and config.throttle < 1 else None
+    return DeviceView(name=config.name, threads=threads, throttle=throttle)
+
+
+def whole(query: Query, name: str) -> int | None:
+    """Return a parameter that counts something, None if it is not there; raises UsageError."""
+    text = query.get(name)
+    if text is None:
+        return None
+    # Not every digit of Unicode is one for int(), and a number may have any length.
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_COUNT)) and 0 < int(text) <= MAX_COUNT):
+        raise UsageError(f"{name}: a whole number from 1 to {MAX_COUNT}, not {text!r}")
+    return int(text)
+
+
+def positive(query: Query, name: str) -> float | None:
+    """Return a parameter that is a rate in bytes per second, None if it is not there; raises UsageError."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{name}: a positive number of bytes per second, not {text!r}")
+    return value

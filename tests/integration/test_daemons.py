@@ -16,6 +16,7 @@ import pytest
 import simplejpeg
 import torch
 
+from splitd.agent.client.documents import AgentStatus
 from splitd.calibration.chain import Engine
 from splitd.calibration.images.preprocess import prepare_image
 from splitd.calibration.model import ModelSpec
@@ -263,6 +264,6 @@ def test_pinning_an_unknown_cut_says_where_to_look(pair: Pair) -> None:
 
 def test_recalibration_happens_between_batches(pair: Pair) -> None:
     assert "measuring anew" in document(pair, "recalibrate")["message"]
-    eventually(lambda: pair.agent.control.get("status")["profile"] == "measured", what="a new profile")
+    eventually(lambda: pair.agent.control.get(AgentStatus).profile == "measured", what="a new profile")
     with pair.client() as client:
         assert client.infer(IMAGES[0]).outputs[0].shape == (1, 10)

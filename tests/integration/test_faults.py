@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from splitd.agent.client.documents import AgentStatus, Explanation, HistoryDocument
 from splitd.errors import DaemonUnreachableError, RemoteError
 from tests.support.daemons import MODEL, ROOT, Pair, eventually
 
@@ -85,9 +86,9 @@ def test_a_killed_server_costs_no_answer_and_is_found_again(pair: Pair) -> None:
         pair.server.start()
         load.wait_for("server", 5, within_s=60)
     assert set(load.outcomes) <= {"server", "local", "finished-locally"}, load.outcomes
-    counters = pair.agent.control.get("status")["counters"]
-    assert counters["failed"] == 0
-    assert counters["answered"] == sum(load.outcomes.values())
+    counters = pair.agent.control.get(AgentStatus).counters
+    assert counters.failed == 0
+    assert counters.answered == sum(load.outcomes.values())
 
 
 def test_a_frozen_server_is_not_waited_for(pair: Pair) -> None:
@@ -99,10 +100,10 @@ def test_a_frozen_server_is_not_waited_for(pair: Pair) -> None:
         pair.server.kill(signal.SIGCONT)
         load.wait_for("server", 3, within_s=30)
     assert set(load.outcomes) <= {"server", "local", "finished-locally"}, load.outcomes
-    history = pair.agent.control.get("history", count=250)["records"]
-    finished = [row for row in history if row["source"] == "finished-locally"]
+    history = pair.agent.control.get(HistoryDocument, count=250).records
+    finished = [record for record in history if record.source == "finished-locally"]
     assert finished, "the batch that was under way must be finished from the kept activation"
-    assert all(row["cause"] for row in finished)
+    assert all(record.cause for record in finished)
 
 
 def test_another_model_on_the_server_is_refused_with_both_digests(tmp_path: Path) -> None:
@@ -111,12 +112,12 @@ def test_another_model_on_the_server_is_refused_with_both_digests(tmp_path: Path
         pair.server.start().wait("ready")
         pair.agent.start().wait("degraded")
         view = eventually(
-            lambda: (found := pair.agent.control.get("status")["server"])["state"] == "refused" and found,
+            lambda: (found := pair.agent.control.get(AgentStatus).server).state == "refused" and found,
             what="a refusal",
         )
-        digests = [daemon.control.get("status")["model"]["digest"] for daemon in (pair.agent, pair.server)]
+        digests = [daemon.control.status().model.digest for daemon in (pair.agent, pair.server)]
         assert digests[0] != digests[1]
-        assert all(digest in view["error"] for digest in digests)
+        assert all(digest in view.error for digest in digests)
         with pair.client() as client:
             assert client.infer(IMAGES).source == "local"
     finally:
@@ -152,12 +153,12 @@ def test_sighup_changes_the_planner_while_running(pair: Pair) -> None:
     eventually(lambda: "now in force: planner" in pair.agent.log.read_text(), what="the reload in the log")
     with pytest.raises(RemoteError, match="privacy"):
         pair.agent.control.post("pin", cut="input", codec=None)
-    rows = pair.agent.control.get("explain", batch=1, rate=1e9)["candidates"]
-    full = [row for row in rows if row["split"] == "input"]
+    rows = pair.agent.control.get(Explanation, batch=1, rate=1e9).candidates
+    full = [row for row in rows if row.split == "input"]
     assert full
-    assert all("privacy" in row["reason"] for row in full)
+    assert all("privacy" in row.reason for row in full)
     pair.agent.path.write_text(yaml.safe_dump(pair.agent.config))
-    assert "now in force: planner" in pair.agent.control.post("reload")["message"]
+    assert "now in force: planner" in pair.agent.control.post("reload").message
 
 
 def test_a_second_agent_on_the_same_sockets_is_refused(pair: Pair) -> None:
@@ -178,12 +179,12 @@ def test_a_second_agent_on_the_same_sockets_is_refused(pair: Pair) -> None:
 def test_a_saved_profile_is_reused_and_a_damaged_one_replaced(pair: Pair) -> None:
     pair.agent.stop()
     pair.agent.start().wait("ready")
-    assert pair.agent.control.get("status")["profile"] == "saved"
+    assert pair.agent.control.get(AgentStatus).profile == "saved"
     pair.agent.stop()
     for path in pair.agent.path.parent.glob("profile-device-*.json"):
         path.write_bytes(path.read_bytes()[:100])
     pair.agent.start().wait("ready")
-    assert pair.agent.control.get("status")["profile"] == "measured"
+    assert pair.agent.control.get(AgentStatus).profile == "measured"
     assert "damaged" in pair.agent.log.read_text()
 
 

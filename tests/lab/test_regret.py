@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from splitd.agent.client.documents import Explanation, HistoryDocument
 from splitd.agent.simulation.link import LinkShape
 from splitd.agent.simulation.replay import costs_of
 from splitd.agent.simulation.traces import LoadTrace, Trace, steps
@@ -106,17 +107,17 @@ def feed(pair: Pair, link: TunLink, trace: Trace) -> list[Batch]:
         began_s = time.monotonic()
         while (start_s := time.monotonic() - began_s) < trace.duration_s:
             client.infer(image, deadline_s=20.0)
-            (record,) = pair.agent.control.get("history", count="1")["records"]
-            speeds = pair.agent.control.get("explain")
+            (record,) = pair.agent.control.get(HistoryDocument, count=1).records
+            speeds = pair.agent.control.get(Explanation)
             batches.append(
                 Batch(
                     start_s,
-                    took_s=record["measured_s"],
-                    prepare_s=record["timings"]["prepare"],
-                    split=record["split"],
-                    codec=record["codec"],
-                    k_dev=speeds["k_dev"]["p50"],
-                    k_srv=speeds["k_srv"]["p50"],
+                    took_s=record.measured_s,
+                    prepare_s=record.timings["prepare"],
+                    split=record.split,
+                    codec=record.codec,
+                    k_dev=speeds.k_dev.p50,
+                    k_srv=speeds.k_srv.p50,
                 )
             )
             time.sleep(max(0.0, INTERVAL_S - (time.monotonic() - began_s - start_s)))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from splitd.agent.client.client import Client, Result
+from splitd.agent.client.documents import AgentStatus, LinkDocument
 from splitd.transport.wire.keys import generate_keys, load_public
 from tests.lab import links
 from tests.lab.links import SERVER_ADDRESS, TunLink
@@ -125,9 +126,9 @@ def test_the_split_moves_with_the_link_and_no_answer_is_lost(lab: Lab) -> None:
         lab.link.set(FAST)
         again = settle(client, on_server=True, within_s=60)
     assert again[-1].split == fast[-1].split
-    counters = lab.pair.agent.control.get("status")["counters"]
-    assert counters["failed"] == counters["expired"] == 0
-    assert counters["answered"] == counters["accepted"]
+    counters = lab.pair.agent.control.get(AgentStatus).counters
+    assert counters.failed == counters.expired == 0
+    assert counters.answered == counters.accepted
 
 
 def test_a_black_hole_in_mid_batch_still_gives_an_answer_in_time(lab: Lab) -> None:
@@ -151,7 +152,7 @@ def test_the_estimated_rate_is_the_links(lab: Lab, rate: float) -> None:
 
         def near() -> bool:
             infer(client)
-            estimate = lab.pair.agent.control.get("link")["up_bytes_per_s"]
-            return estimate is not None and estimate["p50"] == pytest.approx(expected, rel=0.1)
+            estimate = lab.pair.agent.control.get(LinkDocument).up_bytes_per_s
+            return estimate is not None and estimate.p50 == pytest.approx(expected, rel=0.1)
 
         eventually(near, within_s=20, what=f"an estimate within 10 % of {expected:.3g} bytes/s")

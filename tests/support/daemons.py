@@ -16,6 +16,7 @@ import yaml
 
 from splitd.agent.client.client import Client
 from splitd.agent.client.control import ControlClient
+from splitd.agent.client.documents import LinkDocument
 from splitd.errors import DaemonUnreachableError
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ class Daemon:
     def state(self) -> str:
         assert self.process is None or self.process.poll() is None, f"{self.kind} ended:\n{self.log.read_text()}"
         try:
-            return str(self.control.get("status")["state"])
+            return self.control.status().state
         except DaemonUnreachableError:
             return "unreachable"
 
@@ -137,9 +138,7 @@ class Pair:
 
     def wait_link(self) -> None:
         """Wait until the uplink's rate is known, without which all work is local."""
-        eventually(
-            lambda: self.agent.control.get("link")["up_bytes_per_s"] is not None, within_s=START_S, what="a known rate"
-        )
+        eventually(lambda: self.agent.control.get(LinkDocument).up_bytes_per_s, within_s=START_S, what="a known rate")
 
     def client(self) -> Client:
         return Client(self.infer_socket)

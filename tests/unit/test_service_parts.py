@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from splitd.agent.client.documents import Record
 from splitd.agent.client.protocol import Source
 from splitd.agent.configuration.reload import reloaded
 from splitd.agent.configuration.schema import AgentConfig, PlannerSection
 from splitd.agent.device.daemon import live_keys
-from splitd.agent.runtime.history import History, Record
+from splitd.agent.runtime.history import History
 from splitd.agent.runtime.logs import JournalFormatter, RepeatLimit
 from splitd.agent.runtime.notify import notify, watchdog_interval_s
-from splitd.agent.runtime.phase import Phase
-from splitd.agent.runtime.service import StoppedError
+from splitd.agent.runtime.phase import Phase, StoppedError
 
 
 def test_notifications_reach_the_service_managers_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,22 @@ def test_a_stopping_daemon_leaves_calibration_and_never_looks_ready_again() -> N
 
 
 def record(split: str, source: Source = "server", hindsight_s: float = 0.1) -> Record:
-    return Record(0.0, 1, split, "u8", source, False, 0.1, 0.2, 0.1, hindsight_s, None, 10, {}, None)
+    return Record(
+        time=0.0,
+        batch=1,
+        split=split,
+        codec="u8",
+        source=source,
+        explored=False,
+        predicted_s=0.1,
+        predicted_p90_s=0.2,
+        measured_s=0.1,
+        hindsight_s=hindsight_s,
+        rate_bytes_per_s=None,
+        wire_bytes=10,
+        timings={},
+        cause=None,
+    )
 
 
 def test_history_counts_batches_switches_and_sources_and_is_bounded() -> None:
@@ -100,7 +115,7 @@ def test_history_counts_batches_switches_and_sources_and_is_bounded() -> None:
     assert switched == [False, False, True]
     assert (history.batches, history.switches) == (3, 1)
     assert history.by_source["server"] == 3
-    assert [row["split"] for row in history.last(10)] == ["a", "b"]
+    assert [row.split for row in history.last(10)] == ["a", "b"]
 
 
 def test_history_reports_the_regret_of_what_it_keeps() -> None:
