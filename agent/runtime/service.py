@@ -10,7 +10,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Protocol
 
 from splitd.agent.configuration import ControlConfig
@@ -64,6 +64,20 @@ class Daemon(Protocol):
         """Return what the control socket serves until `start` has returned."""
 
 
+class Orders:
+    """What a daemon is told from outside; made inside the running event loop. A reload waits until it is ready."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.reload = asyncio.Event()
+
+    def follow_signals(self) -> None:
+        """Take SIGTERM and SIGINT as an order to stop, SIGHUP as one to reload."""
+        loop = asyncio.get_running_loop()
+        for number, order in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self.reload)):
+            loop.add_signal_handler(number, order.set)
+
+
 def run(daemon: Daemon, control: ControlConfig) -> None:
     """Run a daemon in the foreground until SIGTERM or SIGINT.
 
@@ -75,26 +89,31 @@ def run(daemon: Daemon, control: ControlConfig) -> None:
 
 
 async def _run(daemon: Daemon, config: ControlConfig) -> None:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    orders = Orders()
+    orders.follow_signals()
+    await serve(daemon, config, orders)
+
+
+async def serve(daemon: Daemon, config: ControlConfig, orders: Orders) -> None:
+    """Serve the control socket, start the daemon, and stop it when that is ordered; raises what its start raises."""
     control = Control(config, daemon.routes())
     await control.start()
     try:
-        async with _attended(lambda: daemon.phase.text, lambda: True):
-            running = await _started(daemon, stopping)
+        async with _helped(_tell_status(lambda: daemon.phase.text), _feed_watchdog(lambda: True)):
+            running = await _started(daemon, orders)
         if running is not None:
             control.serve(running.routes())
-            async with _attended(running.summary, running.alive):
-                await _serve(running, stopping)
+            helpers = _tell_status(running.summary), _feed_watchdog(running.alive), _reload(running, orders)
+            async with _helped(*helpers):
+                await _work(running, orders)
     finally:
         await control.close()
 
 
-async def _started(daemon: Daemon, stopping: asyncio.Event) -> Running | None:
+async def _started(daemon: Daemon, orders: Orders) -> Running | None:
     """Return the running daemon; None if it was told to stop before that."""
     starting = asyncio.create_task(asyncio.to_thread(daemon.start))
-    told = asyncio.create_task(stopping.wait())
+    told = asyncio.create_task(orders.stop.wait())
     await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
     if told.done():
         log.info("stopping")
@@ -107,39 +126,43 @@ async def _started(daemon: Daemon, stopping: asyncio.Event) -> Running | None:
         return None
 
 
-async def _serve(running: Running, stopping: asyncio.Event) -> None:
+async def _work(running: Running, orders: Orders) -> None:
     """Let a daemon work until it is told to stop, then stop it."""
     try:
-        if not stopping.is_set():
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, running)
+        if not orders.stop.is_set():
             notify("READY=1")
             log.info("ready: %s", running.summary())
-            await stopping.wait()
+            await orders.stop.wait()
             log.info("stopping")
             notify("STOPPING=1")
     finally:
         await asyncio.to_thread(running.stop)
 
 
-def _reload(running: Running) -> None:
-    notify_reloading()
-    try:
-        log.info("%s", running.reload())
-    except SplitdError as error:
-        log.warning("the configuration is not changed: %s", error)
-    notify("READY=1")
+async def _reload(running: Running, orders: Orders) -> None:
+    while True:
+        await orders.reload.wait()
+        orders.reload.clear()
+        notify_reloading()
+        try:
+            log.info("%s", running.reload())
+        except SplitdError as error:
+            log.warning("the configuration is not changed: %s", error)
+        except Exception:
+            log.exception("the configuration is not changed")  # a bug, which must not cost the next reload
+        notify("READY=1")
 
 
 @contextlib.asynccontextmanager
-async def _attended(summary: Callable[[], str], alive: Callable[[], bool]) -> AsyncIterator[None]:
-    """Tell the service manager the status, and that the daemon is alive, for as long as the block runs."""
-    helpers = [asyncio.create_task(_tell_status(summary)), asyncio.create_task(_feed_watchdog(alive))]
+async def _helped(*helpers: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run what helps a daemon along for as long as the block runs."""
+    tasks = [asyncio.create_task(helper) for helper in helpers]
     try:
         yield
     finally:
-        for task in helpers:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _tell_status(summary: Callable[[], str]) -> None:

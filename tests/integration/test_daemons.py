@@ -16,7 +16,8 @@ import pytest
 import simplejpeg
 import torch
 
-from splitd.agent.client.documents import AgentStatus
+from splitd.agent.client.control_routes import DaemonKind, routes_of, schema
+from splitd.agent.client.documents import AgentStatus, ServerStatus
 from splitd.calibration.chain import Engine
 from splitd.calibration.images.preprocess import prepare_image
 from splitd.calibration.model import ModelSpec
@@ -209,6 +210,26 @@ def test_status_reports_the_regret_against_hindsight(pair: Pair) -> None:
     assert regret["batches"] > 0
     assert regret["median"] >= 0
     assert regret["mean"] >= 0
+
+
+@pytest.mark.parametrize("kind", ["agent", "server"])
+def test_a_daemon_has_the_routes_that_its_schema_names(pair: Pair, kind: DaemonKind) -> None:
+    control = {"agent": pair.agent, "server": pair.server}[kind].control
+    for route in routes_of(kind):
+        if route.method == "POST":
+            with pytest.raises(RemoteError, match="405"):  # it is there, and is for changing
+                control._request("GET", route.name)
+        elif route.answer is not None:
+            assert control.get(route.answer).schema_version == 1
+    served = json.loads(control._request("GET", "schema"))
+    assert served == schema(kind)
+
+
+def test_the_server_shows_what_its_protocol_counts(pair: Pair) -> None:
+    assert pair.server.control.get(ServerStatus).counters["hellos"] >= 1
+    text = pair.server.control.metrics()
+    assert 'splitd_server_protocol_events_total{kind="hellos"}' in text
+    assert 'splitd_server_protocol_events_total{kind="wire_errors"} 0.0' in text
 
 
 @pytest.mark.parametrize("name", ["status", "splits", "link", "explain", "history", "metrics"])
