@@ -5,20 +5,24 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
-from collections.abc import Mapping
-from contextlib import nullcontext
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
+from huggingface_hub import constants
 from timm.data.config import resolve_model_data_config
 from torch import nn
 from torch.export import ExportedProgram
 
 from splitd.calibration.images import Preprocessing
-from splitd.calibration.model.fetching import offline_if_unreachable
 from splitd.errors import ModelError
 
 PROGRAM_SUFFIX = ".pt2"
@@ -26,6 +30,9 @@ PROGRAM_SUFFIX = ".pt2"
 PREPROCESSING_FILE = "preprocessing.json"
 DEFAULT_IMAGE_SIZE = 224
 _RGB_CHANNELS = 3
+# The hub's client repeats a failed look-up for about 45 s; a working network answers a connection within this time.
+CONNECT_TIMEOUT_S = 3.0
+_HTTPS_PORT = 443
 
 
 @dataclass
@@ -68,7 +75,7 @@ def _create_timm(name: str, image_size: int | None, *, pretrained: bool) -> Sour
         config = timm.get_pretrained_cfg(name)
         fixed = image_size is not None and config is not None and config.fixed_input_size
         size_argument: dict[str, Any] = {"img_size": image_size} if fixed else {}
-        with offline_if_unreachable() if pretrained else nullcontext():
+        with _offline_if_unreachable() if pretrained else nullcontext():
             module = timm.create_model(name, pretrained=pretrained, **size_argument)
     except Exception as error:  # model constructors and download clients raise anything
         raise ModelError(_creation_failure(name, error, pretrained=pretrained)) from error
@@ -141,3 +148,26 @@ def _preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     known = {field.name: values[field.name] for field in fields(Preprocessing) if field.name in values}
     lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list | tuple)}
     return Preprocessing(**{**known, **lists})
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Within this context the model hub's client uses only its cache, if the hub cannot be reached now."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable(url: str) -> bool:
+    """Try to connect; behind a proxy only the proxy knows, so the answer is yes."""
+    if getproxies() or "HF_HUB_OFFLINE" in os.environ:
+        return True
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or _HTTPS_PORT), CONNECT_TIMEOUT_S):
+            return True
+    except OSError:
+        return False

@@ -65,8 +65,8 @@ def end_to_end(
     return_s: Seconds,
     rtt_s: Seconds,
     queue_s: Seconds,
-    k_dev: float = 1.0,
-    k_srv: float = 1.0,
+    k_dev: Seconds | float = 1.0,
+    k_srv: Seconds | float = 1.0,
 ) -> Terms[Seconds]:
     """Return the terms of the cost model.
 

@@ -1,71 +1,61 @@
-"""splitd's cost model on the grid: every position with the codec that is fastest there, round trip and result included.
-
-    T(l, c; B) = head + encode + rtt + wire_bytes / r + decode + tail + result_bytes / r
-
-with k_dev = k_srv = 1 and an empty queue: the study looks at the link, not at throttling or a loaded server.
-"""
+"""The codecs that the study assumes where no profile measured them, and what crosses with each at every position."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import prod
 from typing import Any
 
 import numpy as np
 import yaml
 
+from splitd.calibration.profile import Floats
 from splitd.calibration.study.flops import Shape
-from splitd.calibration.study.grid import FLOAT32_BYTES, Floats, Grid
+from splitd.calibration.study.grid import FLOAT32_BYTES, CodecOption, Grid, Offloads
+from splitd.native.plan import raw_sent_bytes, stream_sent_bytes, tensor_sent_bytes
+from splitd.native.spec import CODECS, parse
 
 ASSUMPTIONS_RESOURCE = "codecs.yaml"
 
 
 @dataclass(frozen=True)
-class CodecCost:
-    """Size and speed of one codec; a plane is a channel of one sample."""
+class AssumedCodec:
+    """How far one codec shrinks a value, and how fast it is; headers and plane words are not assumed but counted.
+
+    `bytes_per_image` is what a compressed image has besides its values: its own header and tables.
+    """
 
     label: str
     bytes_per_value: float
-    bytes_per_plane: float
     encode_values_per_s: float
     decode_values_per_s: float
+    bytes_per_image: float = 0.0
 
+    def sent_bytes(self, shape: Shape) -> float:
+        """Return the bytes on the wire of a tensor or of a batch of images; the first dimension is the batch."""
+        spec = parse(self.label)
+        if CODECS[spec.codec].is_stream:
+            return stream_sent_bytes(round(prod(shape) * self.bytes_per_value + shape[0] * self.bytes_per_image))
+        return tensor_sent_bytes(shape, spec, self.bytes_per_value)
 
-@dataclass(frozen=True)
-class LinkCost:
-    """What a transfer costs besides its payload."""
-
-    rtt_s: float
-    chunk_bytes: int
-    header_bytes: int
-
-    def with_headers(self, payload_bytes: Floats) -> Floats:
-        """Return the bytes on the wire: the payload and one header per chunk."""
-        total: Floats = payload_bytes + np.ceil(payload_bytes / self.chunk_bytes) * self.header_bytes
-        return total
+    def option(self, shapes: Sequence[Shape], grid: Grid) -> CodecOption:
+        """Return what carrying tensors of these per-sample shapes costs."""
+        values = sum(prod(shape) for shape in shapes) * grid.batches.astype(np.float64)
+        sent = [sum(self.sent_bytes((int(batch), *shape)) for shape in shapes) for batch in grid.batches]
+        return CodecOption(values / self.encode_values_per_s, np.array(sent), values / self.decode_values_per_s)
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """The codecs that may carry a cut, an input of bytes, and an input of floats."""
+    """The round trip, and the codecs that may carry a cut, an input of bytes, and an input of floats."""
 
-    link: LinkCost
-    cut_codecs: tuple[CodecCost, ...]
-    input_codecs: tuple[CodecCost, ...]
-    float_input_codecs: tuple[CodecCost, ...]
-
-
-@dataclass(frozen=True)
-class Payload:
-    """One codec at one position: seconds and bytes per batch size, headers included."""
-
-    codec: str
-    encode_s: Floats
-    wire_bytes: Floats
-    decode_s: Floats
+    rtt_s: float
+    cut_codecs: tuple[AssumedCodec, ...]
+    input_codecs: tuple[AssumedCodec, ...]
+    float_input_codecs: tuple[AssumedCodec, ...]
 
 
 @cache
@@ -73,42 +63,22 @@ def load_assumptions() -> Assumptions:
     """Return the committed assumptions."""
     document = yaml.safe_load(files(__package__).joinpath(ASSUMPTIONS_RESOURCE).read_text(encoding="utf-8"))
     return Assumptions(
-        link=LinkCost(**document["link"]),
+        rtt_s=document["link"]["rtt_s"],
         cut_codecs=_codecs(document["cut_codecs"]),
         input_codecs=_codecs(document["input_codecs"]),
         float_input_codecs=_codecs(document["float_input_codecs"]),
     )
 
 
-def _codecs(entries: dict[str, Any]) -> tuple[CodecCost, ...]:
-    return tuple(CodecCost(label=label, **entry) for label, entry in entries.items())
+def _codecs(entries: dict[str, Any]) -> tuple[AssumedCodec, ...]:
+    return tuple(AssumedCodec(label=label, **entry) for label, entry in entries.items())
 
 
-def assumed_payloads(shapes: Sequence[Shape], codecs: Sequence[CodecCost], link: LinkCost, grid: Grid) -> list[Payload]:
-    """Return what carrying tensors of these per-sample shapes costs with each codec."""
-    values = sum(math.prod(shape) for shape in shapes) * grid.batches.astype(np.float64)
-    planes = sum(shape[0] if len(shape) > 1 else 1 for shape in shapes) * grid.batches
-    return [
-        Payload(
-            codec=codec.label,
-            encode_s=values / codec.encode_values_per_s,
-            wire_bytes=link.with_headers(values * codec.bytes_per_value + planes * codec.bytes_per_plane),
-            decode_s=values / codec.decode_values_per_s,
-        )
-        for codec in codecs
-    ]
+def splitd_offloads(options: Sequence[Sequence[CodecOption]], result_values: int, grid: Grid) -> Offloads:
+    """Return splitd's crossing: round trip and result included.
 
-
-def splitd_transfer(payloads: Sequence[Sequence[Payload]], result_values: int, grid: Grid, link: LinkCost) -> Floats:
-    """Return what crossing costs in seconds, [position, batch, rate], with the codec that is fastest in that state.
-
-    `payloads` has the codecs of every position but the last, where nothing crosses; `result_values` per sample return.
+    `options` are those of every position but the last, where nothing crosses; `result_values` per sample return.
     """
-    rates = grid.rates_bytes_per_s[None, :]
-    result_bytes = link.with_headers(grid.batches.astype(np.float64) * result_values * FLOAT32_BYTES)
-    back_s = link.rtt_s + result_bytes[:, None] / rates
-    there_s = [
-        np.min([(p.encode_s + p.decode_s)[:, None] + p.wire_bytes[:, None] / rates for p in options], axis=0)
-        for options in payloads
-    ]
-    return np.array([*(one + back_s for one in there_s), np.zeros(grid.shape)])
+    results = [raw_sent_bytes(int(batch) * result_values, FLOAT32_BYTES) for batch in grid.batches]
+    result_bytes: Floats = np.array(results, dtype=np.float64)
+    return Offloads(tuple(map(tuple, options)), result_bytes, load_assumptions().rtt_s)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splitd.calibration.model import Cut
-from splitd.calibration.study.codecs import CodecCost, assumed_payloads, load_assumptions, splitd_transfer
+from splitd.calibration.profile import Floats
+from splitd.calibration.study.codecs import load_assumptions, splitd_offloads
 from splitd.calibration.study.gains import CandidateSet, Gains, best_positions, evaluate, regret
-from splitd.calibration.study.grid import Floats, Grid, LatencyTable, end_to_end, paper_transfer
+from splitd.calibration.study.grid import Grid, LatencyTable, Offloads, grid_times, paper_offloads
 from splitd.calibration.study.roofline import roofline_latency
 from splitd.calibration.study.settings import Processors, StudySettings
 from splitd.calibration.study.subjects import Subject
 
-Transfers = Mapping[CandidateSet, Floats]
+OffloadsBySet = Mapping[CandidateSet, Offloads]
 
 
 @dataclass(frozen=True)
@@ -74,23 +75,23 @@ class ModelResult:
 
 def evaluate_roofline(subject: Subject, settings: StudySettings, processors: Processors) -> ModelResult:
     """Evaluate a model with times from the roofline of these processors."""
-    transfers = assumed_transfers(subject, settings)
+    offloads = assumed_offloads(subject, settings)
 
     def latency(ends: Processors) -> LatencyTable:
         return roofline_latency(subject.kernels, subject.prefixes, ends.device, ends.server, settings.grid.batches)
 
     sweep = {
-        efficiency: sweep_point(subject, latency(processors.at_efficiency(efficiency)), transfers, settings)
+        efficiency: sweep_point(subject, latency(processors.at_efficiency(efficiency)), offloads, settings)
         for efficiency in settings.efficiencies
     }
-    return ModelResult(facts_of(subject), evaluate_sets(subject, latency(processors), transfers, settings), sweep)
+    return ModelResult(facts_of(subject), evaluate_sets(subject, latency(processors), offloads, settings), sweep)
 
 
 def evaluate_sets(
-    subject: Subject, latency: LatencyTable, transfers: Transfers, settings: StudySettings
+    subject: Subject, latency: LatencyTable, offloads: OffloadsBySet, settings: StudySettings
 ) -> dict[CandidateSet, SetResult]:
-    """Return what each candidate set can do with these times, [position, batch], and transfers of every block."""
-    times = {candidates: end_to_end(latency, transfers[candidates]) for candidates in settings.candidates}
+    """Return what each candidate set can do with these times, [position, batch], and ways to cross at every block."""
+    times = {one: grid_times(latency, offloads[one], settings.grid) for one in settings.candidates}
     positions = _positions(subject, times, settings)
     names = tuple(subject.names[int(k)] for k in positions)
     return {
@@ -102,22 +103,22 @@ def evaluate_sets(
 
 
 def sweep_point(
-    subject: Subject, latency: LatencyTable, transfers: Transfers, settings: StudySettings
+    subject: Subject, latency: LatencyTable, offloads: OffloadsBySet, settings: StudySettings
 ) -> dict[CandidateSet, Gains]:
     """Return only the gains, of the compressive bottlenecks only."""
     positions = subject.compressive
     selected = latency.select(positions)
     return {
-        candidates: evaluate(end_to_end(selected, transfers[candidates][positions]), selected.names, candidates)
-        for candidates in settings.candidates
+        one: evaluate(grid_times(selected, offloads[one].select(positions), settings.grid), selected.names, one)
+        for one in settings.candidates
     }
 
 
-def assumed_transfers(subject: Subject, settings: StudySettings) -> Transfers:
-    """Return seconds of crossing, [position, batch, rate], by the paper's equation or by splitd's assumed codecs."""
+def assumed_offloads(subject: Subject, settings: StudySettings) -> OffloadsBySet:
+    """Return how every position may cross, by the paper's equation or with splitd's assumed codecs."""
     if settings.cost == "paper":
         return {
-            candidates: paper_transfer(subject.elements, settings.grid, candidates.input_value_bytes)
+            candidates: paper_offloads(subject.elements, settings.grid, candidates.input_value_bytes)
             for candidates in settings.candidates
         }
     return {candidates: _splitd_assumed(subject, settings.grid, candidates) for candidates in settings.candidates}
@@ -128,15 +129,18 @@ def facts_of(subject: Subject) -> Facts:
     return Facts(subject.name, subject.image_shape, subject.parameters, subject.kernels.total_flops, subject.cuts)
 
 
-def _splitd_assumed(subject: Subject, grid: Grid, candidates: CandidateSet) -> Floats:
+def _splitd_assumed(subject: Subject, grid: Grid, candidates: CandidateSet) -> Offloads:
     assumed = load_assumptions()
-    inputs = assumed.float_input_codecs if candidates is CandidateSet.FULL_F32 else assumed.input_codecs
-    codecs: list[Sequence[CodecCost]] = [inputs, *([assumed.cut_codecs] * len(subject.cuts))]
-    payloads = [
-        assumed_payloads(shapes, options, assumed.link, grid)
-        for shapes, options in zip(subject.shapes, codecs, strict=True)
-    ]
-    return splitd_transfer(payloads, subject.result_values, grid, assumed.link)
+    # Images cross as pixels (batch, H, W, channels), prepared floats and cuts with their channels in front.
+    channels, height, width = subject.image_shape
+    pixels, floats = assumed.input_codecs, assumed.float_input_codecs
+    inputs = (
+        [codec.option([subject.image_shape], grid) for codec in floats]
+        if candidates is CandidateSet.FULL_F32
+        else [codec.option([(height, width, channels)], grid) for codec in pixels]
+    )
+    cuts = [[codec.option(shapes, grid) for codec in assumed.cut_codecs] for shapes in subject.shapes[1:]]
+    return splitd_offloads([inputs, *cuts], subject.result_values, grid)
 
 
 def _positions(subject: Subject, times: Mapping[CandidateSet, Floats], settings: StudySettings) -> NDArray[np.int64]:

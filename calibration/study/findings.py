@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitd.calibration.study import prose
-from splitd.calibration.study.document import means
+from splitd.calibration.study.document import Study, means
 from splitd.calibration.study.evaluate import ModelResult
 from splitd.calibration.study.gains import CandidateSet, Gains, mean_gains
 from splitd.calibration.study.grid import MEGABYTE
-from splitd.calibration.study.outcome import Study
-from splitd.calibration.study.wording import PAPER_GAIN, SET_TITLES, percent
+from splitd.calibration.study.prose import PAPER_GAIN, SET_TITLES, percent
 
 RARELY = 0.05  # share of the states under which splitting is not worth having
 HARDLY = 0.05  # gain under which a policy is as good as the dynamic one

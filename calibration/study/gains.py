@@ -12,7 +12,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from splitd.calibration.study.grid import FLOAT32_BYTES, Floats
+from splitd.calibration.profile import Floats
+from splitd.calibration.study.grid import FLOAT32_BYTES
 
 INPUT = 0  # position of full offloading; the last position is no offloading
 

@@ -12,11 +12,11 @@ import torch
 from splitd.calibration.chain import Partition
 from splitd.calibration.measure import calibrate, profile_key
 from splitd.calibration.model import LoadedModel, ModelSpec, load_model
-from splitd.calibration.profile import LatencyProfile, Role
-from splitd.calibration.study.codecs import LinkCost, Payload, load_assumptions, splitd_transfer
-from splitd.calibration.study.evaluate import ModelResult, assumed_transfers, evaluate_sets, facts_of
+from splitd.calibration.profile import Floats, LatencyProfile, Role
+from splitd.calibration.study.codecs import splitd_offloads
+from splitd.calibration.study.evaluate import ModelResult, assumed_offloads, evaluate_sets, facts_of
 from splitd.calibration.study.gains import CandidateSet
-from splitd.calibration.study.grid import Floats, Grid, LatencyTable
+from splitd.calibration.study.grid import CodecOption, Grid, LatencyTable, Offloads
 from splitd.calibration.study.settings import StudySettings
 from splitd.calibration.study.subjects import PAPER_MODELS, Subject, describe
 
@@ -70,13 +70,13 @@ def _study(name: str, settings: StudySettings, progress: Progress) -> ModelResul
     loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
     subject = describe(name, loaded.graph)
     ends = _measure(loaded, Partition(loaded, subject.cuts), settings, progress)
-    transfers = (
-        assumed_transfers(subject, settings)
+    offloads = (
+        assumed_offloads(subject, settings)
         if settings.cost == "paper"
-        else {candidates: _transfer(subject, ends, settings.grid, candidates) for candidates in settings.candidates}
+        else {candidates: _offloads(subject, ends, settings.grid, candidates) for candidates in settings.candidates}
     )
     latency = _latency(ends, settings.grid, with_preparation=settings.cost == "paper")
-    return ModelResult(facts_of(subject), evaluate_sets(subject, latency, transfers, settings), {})
+    return ModelResult(facts_of(subject), evaluate_sets(subject, latency, offloads, settings), {})
 
 
 def _measure(loaded: LoadedModel, partition: Partition, settings: StudySettings, progress: Progress) -> _Ends:
@@ -115,24 +115,22 @@ def _latency(ends: _Ends, grid: Grid, *, with_preparation: bool) -> LatencyTable
     return LatencyTable(names, head_s, tail_s)
 
 
-def _transfer(subject: Subject, ends: _Ends, grid: Grid, candidates: CandidateSet) -> Floats:
-    link = load_assumptions().link
+def _offloads(subject: Subject, ends: _Ends, grid: Grid, candidates: CandidateSet) -> Offloads:
     inputs = (PREPARATION,) if candidates is CandidateSet.FULL_F32 else INPUT_CODECS
-    payloads = [
-        [_payload(ends, k, codec, grid, link) for codec in (inputs if k == 0 else CUT_CODECS)]
+    options = [
+        [_option(ends, k, codec, grid) for codec in (inputs if k == 0 else CUT_CODECS)]
         for k in range(len(subject.names) - 1)
     ]
-    return splitd_transfer(payloads, subject.result_values, grid, link)
+    return splitd_offloads(options, subject.result_values, grid)
 
 
-def _payload(ends: _Ends, k: int, codec: str, grid: Grid, link: LinkCost) -> Payload:
+def _option(ends: _Ends, k: int, codec: str, grid: Grid) -> CodecOption:
     measured: list[Callable[[int], float]] = [
         partial(ends.device.encode_s, k, codec),
         partial(ends.device.wire_bytes, k, codec),
         partial(ends.server.decode_s, k, codec),
     ]
-    encode_s, wire_bytes, decode_s = _per_batch(measured, grid)
-    return Payload(codec, encode_s, link.with_headers(wire_bytes), decode_s)
+    return CodecOption(*_per_batch(measured, grid))
 
 
 def _per_batch(values: Sequence[Callable[[int], float]], grid: Grid) -> Floats:

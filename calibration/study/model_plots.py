@@ -8,11 +8,12 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from splitd.calibration.profile import Floats
 from splitd.calibration.study.evaluate import ModelResult, SetResult
 from splitd.calibration.study.gains import INPUT, CandidateSet
-from splitd.calibration.study.grid import MEGABYTE, Floats, Grid
+from splitd.calibration.study.grid import MEGABYTE, Grid
+from splitd.calibration.study.prose import SET_TITLES
 from splitd.calibration.study.settings import StudySettings
-from splitd.calibration.study.wording import SET_TITLES
 
 INPUT_COLOUR, OUTPUT_COLOUR = "#e0a030", "#9aa5b1"
 CUT_COLOURS = ("#7b2d8b", "#3b5bb5", "#1b7f79", "#5aa845", "#c2485a", "#7a5230", "#2a2a2a", "#d07fc0")

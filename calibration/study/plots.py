@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from splitd.calibration.study.document import Study
 from splitd.calibration.study.gains import CandidateSet, Gains, mean_gains
 from splitd.calibration.study.model_plots import draw_model
-from splitd.calibration.study.outcome import Study
-from splitd.calibration.study.wording import PAPER_GAIN, SET_TITLES
+from splitd.calibration.study.prose import PAPER_GAIN, SET_TITLES
 
 PALETTE_COLOURS = 256
 DPI = 80  # legible on a screen, and the whole report stays a few megabytes

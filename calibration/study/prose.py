@@ -1,6 +1,25 @@
-"""The report's fixed text; line breaks and indentation carry no meaning."""
+"""The study's fixed words: titles and figures that tables, pictures and text share, and the report's paragraphs.
+
+Line breaks and indentation of the paragraphs carry no meaning.
+"""
 
 from __future__ import annotations
+
+from splitd.calibration.study.gains import CandidateSet
+
+PAPER_GAIN = (0.20, 0.30)  # mean gain over static splits and no offloading, arXiv 2205.11269
+
+SET_TITLES = {
+    CandidateSet.NO_FULL: "no full offloading (privacy mode)",
+    CandidateSet.FULL_U8: "full offloading, 1 byte per value",
+    CandidateSet.FULL_F32: "full offloading, float32",
+}
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a fraction as a percentage, a dash for None."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
 
 MODELS = """
     Blocks are the positions at which a model may be cut. c_l is the number of values that cross, over those of

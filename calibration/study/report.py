@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from splitd.calibration.study import prose
-from splitd.calibration.study.codecs import CodecCost, load_assumptions
-from splitd.calibration.study.document import means
+from splitd.calibration.study.codecs import AssumedCodec, load_assumptions
+from splitd.calibration.study.document import Study, means
 from splitd.calibration.study.findings import against_the_paper, where_it_does_not_pay
 from splitd.calibration.study.gains import CandidateSet, Gains
 from splitd.calibration.study.grid import MEGABYTE
 from splitd.calibration.study.html import bullets, heading, page, paragraph, picture, subheading, table
-from splitd.calibration.study.outcome import Study
+from splitd.calibration.study.prose import SET_TITLES, percent
 from splitd.calibration.study.reality import TOLERANCE
-from splitd.calibration.study.wording import SET_TITLES, percent
+from splitd.calibration.study.tables import csv_tables
+from splitd.errors import SplitdError, UsageError
+from splitd.native.plan import DEFAULT_TARGET_BYTES, MAX_CHUNK_ELEMENTS, PLANE_WORD_BYTES, header_bytes
 
+REPORT_FILE = "report.html"
 GAIN_HEADER = ("optimal splits", "a split wins", "vs none", "vs full", "vs best fixed", "vs mean fixed")
+
+
+def write_report(study: Study, folder: Path) -> None:
+    """Write report.html (self-contained), the PNG files it shows, and CSV tables; existing files are replaced.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+        SplitdError: the folder cannot be written.
+    """
+    try:
+        from splitd.calibration.study.plots import draw_study  # noqa: PLC0415 - matplotlib is the extra `report`
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "--out draws pictures with matplotlib; install it with: pip install 'splitd[report]'"
+        ) from error
+    pictures = draw_study(study)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, png in pictures.items():
+            (folder / f"{name}.png").write_bytes(png)
+        for name, text in csv_tables(study).items():
+            (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+        (folder / REPORT_FILE).write_text(render_report(study, pictures), encoding="utf-8")
+    except OSError as error:
+        raise SplitdError(f"{folder}: the report cannot be written: {error.strerror or error}") from error
 
 
 def render_report(study: Study, pictures: Mapping[str, bytes]) -> str:
@@ -171,21 +200,22 @@ def _method(study: Study) -> list[str]:
 def _assumptions(study: Study) -> list[str]:
     assumed = load_assumptions()
     link = f"""
-        Link: {1e3 * assumed.link.rtt_s:g} ms round trip, one header of {assumed.link.header_bytes} bytes per
-        {assumed.link.chunk_bytes} bytes. {prose.CODECS[study.settings.latency]} {prose.LOSSY}
+        Link: {1e3 * assumed.rtt_s:g} ms round trip; a header of {header_bytes(4)} bytes for each chunk of at most
+        {DEFAULT_TARGET_BYTES} bytes or {MAX_CHUNK_ELEMENTS} values, and {PLANE_WORD_BYTES} bytes for each plane of a
+        quantised tensor. {prose.CODECS[study.settings.latency]} {prose.LOSSY}
     """
     parts = [paragraph(link)]
     if study.settings.latency == "roofline":
-        header = ("codec", "bytes per value", "bytes per plane", "encode (M values/s)", "decode (M values/s)")
+        header = ("codec", "bytes per value", "bytes per image", "encode (M values/s)", "decode (M values/s)")
         codecs = [("cut", codec) for codec in assumed.cut_codecs] + [("image", codec) for codec in assumed.input_codecs]
         rows = [(f"{where}: {codec.label}", *_codec_cells(codec)) for where, codec in codecs]
         parts.append(table("Assumed codecs", header, rows))
     return parts
 
 
-def _codec_cells(codec: CodecCost) -> tuple[str, ...]:
+def _codec_cells(codec: AssumedCodec) -> tuple[str, ...]:
     speeds = (f"{speed / 1e6:g}" for speed in (codec.encode_values_per_s, codec.decode_values_per_s))
-    return (f"{codec.bytes_per_value:g}", f"{codec.bytes_per_plane:g}", *speeds)
+    return (f"{codec.bytes_per_value:g}", f"{codec.bytes_per_image:g}", *speeds)
 
 
 def _pictures(study: Study, pictures: Mapping[str, bytes]) -> list[str]:

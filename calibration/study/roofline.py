@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splitd.calibration.study.grid import Floats, LatencyTable
+from splitd.calibration.profile import Floats
+from splitd.calibration.study.grid import LatencyTable
 from splitd.calibration.study.hardware import Hardware
 from splitd.calibration.study.traffic import KernelTable
 

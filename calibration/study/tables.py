@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from splitd.calibration.study.document import Study
 from splitd.calibration.study.gains import Gains
-from splitd.calibration.study.outcome import Study
 
 Cell = str | int | float | None
 

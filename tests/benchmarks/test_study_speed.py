@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from splitd.calibration.study.document import study_document
+from splitd.calibration.study.document import Study, study_document
 from splitd.calibration.study.grid import Grid
 from splitd.calibration.study.hardware import load_presets
-from splitd.calibration.study.outcome import Study
 from splitd.calibration.study.pool import study_roofline
 from splitd.calibration.study.settings import Processors, StudySettings
 from splitd.calibration.study.subjects import PAPER_MODELS

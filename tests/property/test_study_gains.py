@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from splitd.calibration.profile import Floats
 from splitd.calibration.study.gains import CandidateSet, best_positions, evaluate, gain, regret
-from splitd.calibration.study.grid import Floats, Grid, LatencyTable, end_to_end, paper_transfer
+from splitd.calibration.study.grid import Grid, LatencyTable, grid_times, paper_offloads
 
 SETS = st.sampled_from(list(CandidateSet))
 Chain = tuple[LatencyTable, NDArray[np.int64]]
@@ -34,7 +35,7 @@ def chains(draw: st.DrawFn, *, ratio: float | None = None) -> Chain:
 
 
 def paper_times(latency: LatencyTable, elements: NDArray[np.int64], grid: Grid, input_value_bytes: int) -> Floats:
-    return end_to_end(latency, paper_transfer(elements, grid, input_value_bytes))
+    return grid_times(latency, paper_offloads(elements, grid, input_value_bytes), grid)
 
 
 def record_lows(payload_bytes: NDArray[np.int64]) -> NDArray[np.int64]:

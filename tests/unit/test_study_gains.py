@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from splitd.calibration.study.codecs import CodecCost, LinkCost, assumed_payloads, load_assumptions, splitd_transfer
+from splitd.calibration.study.codecs import load_assumptions, splitd_offloads
 from splitd.calibration.study.gains import CandidateSet, best_positions, evaluate, mean_gains
-from splitd.calibration.study.grid import Grid, LatencyTable, end_to_end, paper_transfer
+from splitd.calibration.study.grid import CodecOption, Grid, LatencyTable, Offloads, grid_times, paper_offloads
 
 LATENCY = LatencyTable(
     ("input", "a", "output"),
@@ -19,7 +19,7 @@ GRID = Grid.of(range(1, 3), range(1, 3))
 
 
 def test_paper_equation() -> None:
-    times = end_to_end(LATENCY, paper_transfer(ELEMENTS, GRID, input_value_bytes=1))
+    times = grid_times(LATENCY, paper_offloads(ELEMENTS, GRID, input_value_bytes=1), GRID)
     # input: 2 MB a sample, cut: 1 MB a sample in float32, at 1 and 2 MB/s
     assert times[:, 0].tolist() == [[1 + 2, 1 + 1], [1.5 + 1, 1.5 + 0.5], [4, 4]]
     assert times[:, 1].tolist() == [[2 + 4, 2 + 2], [3 + 2, 3 + 1], [8, 8]]
@@ -67,21 +67,29 @@ def test_means_over_models_leave_out_what_a_model_lacks() -> None:
     assert mean.gain_vs_static == one.gain_vs_static
 
 
-def test_splitd_cost_takes_the_fastest_codec_and_pays_round_trip_and_headers() -> None:
-    link = LinkCost(rtt_s=0.5, chunk_bytes=250_000, header_bytes=1000)
-    plain = CodecCost("plain", 4, 0, np.inf, np.inf)
-    small = CodecCost("small", 1, 0, 1e6, 1e6)
-    payloads = [
-        assumed_payloads([(2, 1000, 1000)], [plain], link, GRID),
-        assumed_payloads([(1, 500, 500)], [plain, small], link, GRID),
-    ]
-    times = end_to_end(LATENCY, splitd_transfer(payloads, 250, GRID, link))
-    back_s = 0.5 + (1000 + 1000) / 1e6
-    plain_s = (1_000_000 + 4 * 1000) / 1e6
-    small_s = 2 * 0.25 + (250_000 + 1000) / 1e6
-    assert times[1, 0, 0] == pytest.approx(1.5 + min(plain_s, small_s) + back_s)
-    assert times[0, 0, 0] == pytest.approx(1.0 + (8_000_000 + 32 * 1000) / 1e6 + back_s)
+def test_splitd_cost_takes_the_fastest_codec_and_pays_round_trip_and_result() -> None:
+    per_sample = GRID.batches.astype(float)
+    plain = CodecOption(0 * per_sample, 1_004_000 * per_sample, 0 * per_sample)
+    small = CodecOption(0.25 * per_sample, 251_000 * per_sample, 0.125 * per_sample)
+    offloads = Offloads(((plain,), (plain, small)), result_bytes=2000 * per_sample, rtt_s=0.5)
+    times = grid_times(LATENCY, offloads, GRID)
+    back_s = 0.5 + 2000 / 1e6
+    assert times[1, 0, 0] == pytest.approx(1.5 + min(1.004, 0.25 + 0.251 + 0.125) + back_s)
+    assert times[1, 0, 1] == pytest.approx(1.5 + min(1.004 / 2, 0.375 + 0.251 / 2) + 0.5 + 0.001)
+    assert times[0, 0, 0] == pytest.approx(1.0 + 1.004 + back_s)
     assert times[2].tolist() == [[4, 4], [8, 8]]
+    assert np.array_equal(grid_times(LATENCY, offloads.select(np.array([0, 1, 2])), GRID), times)
+
+
+def test_assumed_sizes_are_values_plus_what_the_wire_format_adds() -> None:
+    codecs = {codec.label: codec for codec in load_assumptions().cut_codecs + load_assumptions().input_codecs}
+    # 8 planes of 60 x 60 float32 values: 8 chunks of 14400 bytes, each with a header of 120
+    assert codecs["f32"].sent_bytes((1, 8, 60, 60)) == 8 * (14_400 + 120)
+    # one byte each: 8 chunks of one plane, each plane with its four bytes
+    assert codecs["u8"].sent_bytes((1, 8, 60, 60)) == 8 * (3600 + 4 + 120)
+    # a JPEG of 224 x 224 in six chunks of a stream, whose headers have one dimension
+    assert codecs["jpeg90"].sent_bytes((1, 224, 224, 3)) == round(0.13 * 150_528 + 600) + 5 * 96
+    assert splitd_offloads([], 1000, GRID).result_bytes.tolist() == [4000 + 104, 8000 + 2 * 104]
 
 
 def test_committed_assumptions_quantise_and_entropy_code() -> None:

@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from splitd.calibration.study.document import study_document
+from splitd.calibration.study.document import Study, study_document
 from splitd.calibration.study.evaluate import ModelResult, evaluate_roofline
 from splitd.calibration.study.findings import against_the_paper, where_it_does_not_pay
 from splitd.calibration.study.gains import CandidateSet
 from splitd.calibration.study.grid import Grid
 from splitd.calibration.study.hardware import load_presets
-from splitd.calibration.study.outcome import Study
-from splitd.calibration.study.output import write_report
 from splitd.calibration.study.reality import ShareCheck
+from splitd.calibration.study.report import write_report
 from splitd.calibration.study.settings import Cost, Processors, StudySettings
 from splitd.calibration.study.subjects import Subject, open_subject
 from splitd.errors import SplitdError
