@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from splitd.agent.decide import PlannerConfig
+from splitd.agent.client import ms, rate
+from splitd.agent.decide import DEFAULT_OBJECTIVE, OBJECTIVES, DeciderConfig, PlannerConfig
 from splitd.agent.simulation import (
     BUILT_IN,
     Figures,
     LinkShape,
     LoadTrace,
+    PlayedDecision,
     Setting,
-    costs_of,
     document,
     load_load_trace,
     open_pair,
     open_trace,
     play,
+    play_recording,
     policy_names,
     summarise,
 )
+
+SCHEMA_VERSION = 1
 
 Shown = tuple[str, int, dict[str, Figures]]
 
@@ -52,8 +60,14 @@ Shown = tuple[str, int, dict[str, Figures]]
 @click.option("--loss", default=0.0, show_default=True, type=click.FloatRange(0, 0.5), help="Share of packets lost.")
 @click.option("--interval-ms", type=click.FloatRange(0, min_open=True), help="One batch each; default: as local can.")
 @click.option("--deadline-ms", type=click.FloatRange(0, min_open=True), help="Count batches that take longer.")
-@click.option("--objective", default="p50", show_default=True, type=click.Choice(["p50", "p90", "mean"]))
+@click.option("--objective", default=DEFAULT_OBJECTIVE, show_default=True, type=click.Choice(list(OBJECTIVES)))
 @click.option("--privacy", is_flag=True, help="The input never leaves the device.")
+@click.option(
+    "--recording",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Play a flight recording of the agent back instead of a trace; see `recorder` in the configuration.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     *,
@@ -68,18 +82,22 @@ def command(
     deadline_ms: float | None,
     objective: str,
     privacy: bool,
+    recording: Path | None,
     as_json: bool,
 ) -> None:
     """Replay link traces through the daemon's own estimator and planner, and compare with other policies.
 
     Regret is T/T_oracle - 1 of each batch; the oracle knows rate and load of each batch in advance.
     """
+    if recording is not None:
+        _play_back(recording, as_json=as_json)
+        return
     setting = Setting(
-        costs=costs_of(open_pair(profile), batch, privacy=privacy),
+        pair=open_pair(profile),
         batch=batch,
         shape=LinkShape(delay_s=rtt_ms / 2e3, loss=loss),
         load=LoadTrace() if load is None else load_load_trace(load),
-        planner=PlannerConfig(privacy=privacy, objective=objective),  # type: ignore[arg-type]  # click checked it
+        config=DeciderConfig(PlannerConfig(privacy=privacy, objective=objective)),
         interval_s=None if interval_ms is None else interval_ms / 1e3,
         deadline_s=None if deadline_ms is None else deadline_ms / 1e3,
     )
@@ -125,5 +143,63 @@ def _table(trace: str, batches: int, batch: int, figures: dict[str, Figures]) ->
             str(f.switches),
             str(f.missed),
             style="bold green" if name != "oracle" and f.regret_mean <= best else "dim" if name == "oracle" else None,
+        )
+    return table
+
+
+def _play_back(directory: Path, *, as_json: bool) -> None:
+    """Print the decisions of a recording; exit 1 if one is not the daemon's."""
+    played = list(play_recording(directory))
+    different = [one for one in played if not one.is_identical]
+    if as_json:
+        click.echo(json.dumps(_recording_document(played), indent=1))
+    else:
+        console = Console()
+        console.print(_decisions(played))
+        console.print(_verdict(len(played), len(different)))
+    if different:
+        sys.exit(1)
+
+
+def _verdict(decisions: int, different: int) -> str:
+    if not different:
+        return f"{decisions} decisions, all identical to those that the daemon made"
+    return f"{different} of {decisions} decisions differ from those that the daemon made"
+
+
+def _recording_document(played: Sequence[PlayedDecision]) -> dict[str, Any]:
+    decisions = [
+        {
+            "time": one.time,
+            "batch": one.ours.wanted.batch,
+            "rate_bytes_per_s": one.rate_bytes_per_s,
+            "chosen": one.ours.label,
+            "explored": one.ours.explored,
+            "predicted_s": one.ours.predicted_s,
+            "identical": one.is_identical,
+            "daemon_chose": one.daemons.label,
+        }
+        for one in played
+    ]
+    identical = sum(one.is_identical for one in played)
+    return {"schema_version": SCHEMA_VERSION, "identical": identical, "decisions": decisions}
+
+
+def _decisions(played: Sequence[PlayedDecision]) -> Table:
+    table = Table(title="decisions, played back", title_justify="left")
+    for column in ("time", "chosen", "the daemon chose"):
+        table.add_column(column, no_wrap=True)
+    for column in ("batch", "uplink", "predicted"):
+        table.add_column(column, justify="right")
+    for one in played:
+        moment = datetime.fromtimestamp(one.time).astimezone()
+        table.add_row(
+            f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}",
+            one.ours.label + (" (explores)" if one.ours.explored else ""),
+            "the same" if one.is_identical else one.daemons.label,
+            str(one.ours.wanted.batch),
+            rate(one.rate_bytes_per_s),
+            ms(one.ours.predicted_s),
+            style=None if one.is_identical else "red",
         )
     return table

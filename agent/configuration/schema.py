@@ -11,11 +11,21 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from splitd.agent.backends import BACKENDS
 from splitd.agent.configuration.yaml_lines import KeyPath, load_yaml
+from splitd.agent.decide import DEFAULT_OBJECTIVE, OBJECTIVES
 from splitd.errors import CodecError, ConfigError
 from splitd.native.spec import parse_tensor_codec
 
@@ -28,6 +38,12 @@ def _known_codec(label: str) -> str:
         return parse_tensor_codec(label).label
     except CodecError as error:
         raise ValueError(str(error)) from None
+
+
+def _known_objective(name: str) -> str:
+    if name not in OBJECTIVES:
+        raise ValueError(f"there is no objective {name!r}; there are {', '.join(OBJECTIVES)}")
+    return name
 
 
 def _known_backend(name: str) -> str:
@@ -43,6 +59,19 @@ Quality = Annotated[int, Field(ge=1, le=100)]
 CodecLabel = Annotated[str, AfterValidator(_known_codec)]
 DEFAULT_CODECS = ("f32", "f32x", "f16", "u8", "u8h", "u6h", "u4h")
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _recorder_size(value: object) -> object:
+    """Take `off` (which YAML reads as false) or a number of MB; `on` says too little."""
+    if value is True or not isinstance(value, bool | int | float):
+        raise ValueError("`off`, or a size in MB such as 16")
+    return value
+
+
+# At least a file of the ring must hold a profile and some minutes; at most what a mistyped unit should not fill.
+RecorderMegabytes = Annotated[
+    Literal[False] | Annotated[float, Field(ge=1, le=100_000, allow_inf_nan=False)], BeforeValidator(_recorder_size)
+]
 
 
 class Section(BaseModel):
@@ -111,10 +140,16 @@ class PlannerSection(Section):
     codecs: tuple[CodecLabel, ...] = Field(DEFAULT_CODECS, min_length=1)
     jpeg_qualities: tuple[Quality, ...] = Field((90,), description="full offloading as JPEG of these qualities")
     cuts: Literal["natural", "compressive", "all"] = Field("natural", description="which cuts the network is split at")
-    objective: Literal["p50", "p90", "mean"] = "p50"
+    objective: Annotated[str, AfterValidator(_known_objective)] = Field(
+        DEFAULT_OBJECTIVE, description="what is minimised: median, ninetieth percentile or mean of the time"
+    )
     deadline_ms: PositiveFloat | None = Field(None, description="maximise the chance to answer within this")
-    hysteresis: Annotated[float, Field(ge=0, lt=1)] = Field(0.03, description="least relative gain worth a switch")
-    explore: Annotated[float, Field(ge=0, le=0.2)] = Field(0.02, description="share of batches that may explore")
+    hysteresis: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.03, description="share of the time that staying with the last split may give up, while no gain is sure"
+    )
+    explore: Annotated[float, Field(ge=0, le=0.2)] = Field(
+        0.02, description="share of batches that may try the server while working locally is predicted to be best"
+    )
 
 
 class LinkConfig(Section):
@@ -155,6 +190,9 @@ class AgentConfig(Section):
     intake: IntakeConfig = IntakeConfig()
     planner: PlannerSection = PlannerSection()
     link: LinkConfig = LinkConfig()
+    recorder: RecorderMegabytes = Field(
+        False, description="off, or MB on disk: keep what decisions were made from; see docs/operations.md"
+    )
     control: ControlConfig = ControlConfig()
     keys: KeysConfig | None = None
     insecure: bool = Field(False, description="true: allow a non-loopback server without keys")

@@ -4,28 +4,45 @@ The Decider with the planner, the candidates, the objectives and the speed facto
 the link estimate, the server's load and the profiles as arguments: no socket, no thread, no clock.
 """
 
-from splitd.agent.decide.candidates import Candidates
-from splitd.agent.decide.cost_table import Floats
-from splitd.agent.decide.costs import CHUNK_HEADER_BYTES, candidate_costs
-from splitd.agent.decide.decider import Brain
-from splitd.agent.decide.decision import CandidateCost, CandidateKey, Decision, ServerView, State
-from splitd.agent.decide.patience import patience_s
-from splitd.agent.decide.planner import Planner, PlannerConfig
+from splitd.agent.decide.candidates import Wanted, candidate_costs
+from splitd.agent.decide.cost_table import undominated
+from splitd.agent.decide.decider import (
+    Decider,
+    DeciderConfig,
+    Done,
+    Learned,
+    Lesson,
+    Pin,
+    Remote,
+    ReportedQueue,
+    Surroundings,
+    see,
+)
+from splitd.agent.decide.decision import CandidateCost, CandidateKey, Decision, Scored
+from splitd.agent.decide.objective import DEFAULT_OBJECTIVE, OBJECTIVES
+from splitd.agent.decide.planner import PlannerConfig
 from splitd.agent.decide.speed import SpeedFactor
 
 __all__ = [
-    "CHUNK_HEADER_BYTES",
-    "Brain",
+    "DEFAULT_OBJECTIVE",
+    "OBJECTIVES",
     "CandidateCost",
     "CandidateKey",
-    "Candidates",
+    "Decider",
+    "DeciderConfig",
     "Decision",
-    "Floats",
-    "Planner",
+    "Done",
+    "Learned",
+    "Lesson",
+    "Pin",
     "PlannerConfig",
-    "ServerView",
+    "Remote",
+    "ReportedQueue",
+    "Scored",
     "SpeedFactor",
-    "State",
+    "Surroundings",
+    "Wanted",
     "candidate_costs",
-    "patience_s",
+    "see",
+    "undominated",
 ]

@@ -2,120 +2,122 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
 
-from splitd.agent.client import Kind
-from splitd.agent.decide.costs import candidate_costs, sent_bytes
-from splitd.agent.decide.decision import CandidateCost
-from splitd.agent.runtime import crossing
-from splitd.calibration.accuracy import Guard
-from splitd.calibration.profile import RAW, LatencyProfile, ProfilePair
+from splitd.agent.decide.decision import CandidateCost, CandidateKind
+from splitd.calibration.profile import CrossingKey, LatencyProfile
+from splitd.errors import ProfileError
+from splitd.native import crossing
+from splitd.native.plan import raw_sent_bytes, stream_sent_bytes
 
-# Sizes and times that differ by less than this share one table: the planner keeps its columns per table.
+# Sizes and times that differ by less than this share one table: the planner keeps its columns per table, and the files
+# of one camera differ by a few per cent. An error of half a step is below every prediction's own doubt.
 _STEP = 0.05
+# Batch sizes times file sizes times preparation times in use; a table of 64 candidates takes about 20 KB.
 _MAX_TABLES = 64
-_GAIN = 0.2
+# A server's whole network is never taken to be faster than this, or the ratio of the two ends would be infinite.
+_LEAST_TAIL_S = 1e-9
+
+FLOAT32_BYTES = 4
+
+Admissible = Callable[[int, str], bool]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a table is asked for: samples, kind of input, bytes of the application's own JPEG files (0: none)."""
+    """What a batch asks for.
+
+    `kind` is the application's kind of input, whose preparation takes its own time. `is_image`: it may cross as images
+    (prepared tensors may not). `jpeg_bytes`: bytes of the application's own JPEG files, 0 without. `deadline_s`: when
+    an answer is of no more use, on the clock that the Decider is told.
+    """
 
     batch: int
-    kind: Kind = "uint8"
+    kind: str = "uint8"
+    is_image: bool = True
     jpeg_bytes: int = 0
+    deadline_s: float = float("inf")
 
 
 class Candidates:
-    """Makes and keeps tables; thread-safe."""
+    """Makes and keeps tables.
 
-    def __init__(self, device: LatencyProfile, guard: Guard, codecs: Sequence[str], result_bytes: int) -> None:
+    `refusals`: the (position, codec) that may not be used, each with the reason. `result_elements`: how many values
+    each of the network's outputs has for one sample; they come back as float32.
+    """
+
+    def __init__(
+        self,
+        device: LatencyProfile,
+        *,
+        codecs: Sequence[str],
+        refusals: Mapping[CrossingKey, str],
+        result_elements: Sequence[int],
+    ) -> None:
         self.device = device
-        self.guard = guard
-        self._codecs = tuple(codecs)
-        self._result_bytes = result_bytes
-        self._server: LatencyProfile | None = None
-        self._prepare_s: dict[Kind, float] = {}
+        self.server: LatencyProfile | None = None
+        self.refusals = dict(refusals)
+        self.codecs = tuple(codecs)
+        self.result_elements = tuple(result_elements)
         self._tables: dict[tuple[object, ...], tuple[CandidateCost, ...]] = {}
-        self._lock = threading.Lock()
 
-    def table(self, wanted: Wanted) -> tuple[CandidateCost, ...]:
-        """Return the candidates; the same object as long as nothing that they depend on has changed."""
-        with self._lock:
-            prepare_s = _rounded(self._prepare_s.get(wanted.kind, 0.0) * wanted.batch)
-            jpeg_bytes = round(_rounded(wanted.jpeg_bytes))
-            key = (wanted.batch, wanted.kind, jpeg_bytes, prepare_s)
-            if key not in self._tables:
-                if len(self._tables) >= _MAX_TABLES:
-                    self._tables.clear()
-                self._tables[key] = self._make(wanted, prepare_s, jpeg_bytes)
-            return self._tables[key]
+    def table(self, wanted: Wanted, prepare_each_s: float = 0.0) -> tuple[CandidateCost, ...]:
+        """Return the candidates; the same object as long as nothing that they depend on has changed.
 
-    def refusals(self) -> list[tuple[str, str, str]]:
-        """Return (cut, codec, reason) of everything that the accuracy guard keeps out."""
-        positions = range(len(self.device.cut_names) - 1)
-        found = [(k, label, self.guard.refusal(k, label)) for k in positions for label in self._considered(k)]
-        return [(self.device.cut_names[k], label, reason) for k, label, reason in found if reason is not None]
+        `prepare_each_s` is what decoding and resizing one of the application's inputs takes here.
+        """
+        prepare_s = _rounded(prepare_each_s * wanted.batch)
+        jpeg_bytes = round(_rounded(wanted.jpeg_bytes))
+        key = (wanted.batch, wanted.kind, wanted.is_image, jpeg_bytes, prepare_s)
+        if key not in self._tables:
+            if len(self._tables) >= _MAX_TABLES:
+                self._tables.clear()
+            self._tables[key] = self._make(wanted, prepare_s, jpeg_bytes)
+        return self._tables[key]
 
-    def observe_prepare(self, kind: Kind, seconds: float, samples: int) -> None:
-        """Note what decoding and resizing the application's inputs took."""
-        if samples <= 0 or seconds <= 0:
-            return
-        with self._lock:
-            known = self._prepare_s.get(kind)
-            each_s = seconds / samples
-            self._prepare_s[kind] = each_s if known is None else known + _GAIN * (each_s - known)
+    def refused(self) -> list[tuple[str, str, str]]:
+        """Return (cut, codec, reason) of everything that may not be used though it was calibrated."""
+        names = self.device.cut_names
+        return [(names[k], codec, reason) for (k, codec), reason in self.refusals.items()]
 
     def follow(self, *, device: LatencyProfile | None = None, server: LatencyProfile | None = None) -> None:
-        """Take over a new profile of either end."""
-        with self._lock:
-            self.device = device or self.device
-            self._server = server or self._server
-            self._tables.clear()
+        """Take over a new profile of either end.
 
-    def uses(self, device: LatencyProfile, server: LatencyProfile) -> bool:
-        """Tell whether these very profiles are in use."""
-        with self._lock:
-            return self.device is device and self._server is server
+        Raises:
+            ProfileError: The two ends cut the model differently, or the server was not measured as one.
+        """
+        check_fit(device or self.device, server or self.server)
+        self.device = device or self.device
+        self.server = server or self.server
+        self._tables.clear()
 
-    def pair(self) -> ProfilePair | None:
-        """Return both ends' profiles and what the guard keeps out; None before the server's profile is known."""
-        with self._lock:
-            device, server = self.device, self._server
-        if server is None:
-            return None
-        positions = range(len(device.cut_names) - 1)
-        refused = [(k, label) for k in positions for label in self._considered(k) if self.guard.refusal(k, label)]
-        return ProfilePair(device, server, frozenset(refused))
-
-    def _considered(self, k: int) -> list[str]:
-        return [label for label in self.device.codecs_at(k) if k == 0 or label in self._codecs]
+    def _result_bytes(self, batch: int) -> int:
+        return sum(raw_sent_bytes(elements * batch, FLOAT32_BYTES) for elements in self.result_elements)
 
     def _make(self, wanted: Wanted, prepare_s: float, jpeg_bytes: int) -> tuple[CandidateCost, ...]:
         costs = candidate_costs(
             self.device,
-            self._server,
+            self.server,
             wanted.batch,
-            self._codecs,
-            lambda k, codec: self.guard.refusal(k, codec) is None,
-            result_bytes_per_sample=self._result_bytes,
+            self.codecs,
+            lambda k, codec: (k, codec) not in self.refusals,
+            result_bytes=self._result_bytes(wanted.batch),
         )
-        if wanted.kind == "float32":
-            return tuple(cost for cost in costs if not crossing.crosses_as_image(cost.codec))
+        if not wanted.is_image:
+            return tuple(cost for cost in costs if not crossing.is_image(cost.codec))
         prepared = tuple(replace(cost, head_s=cost.head_s + prepare_s) for cost in costs)
         as_given = self._as_given(wanted.batch, jpeg_bytes, prepare_s)
         return prepared if as_given is None else (as_given, *prepared)
 
     def _as_given(self, batch: int, jpeg_bytes: int, prepare_s: float) -> CandidateCost | None:
         """Return the candidate that sends the files untouched; the server prepares them, at its own speed."""
-        server = self._server
+        server = self.server
         if server is None or jpeg_bytes == 0:
             return None
         # The device prepares at its speed what the server prepares at its own: the ratio of their whole networks.
-        slower = self.device.tail_s(0, batch) / max(server.tail_s(0, batch), 1e-9)
+        slower = self.device.tail_s(0, batch) / max(server.tail_s(0, batch), _LEAST_TAIL_S)
         return CandidateCost(
             cut=0,
             name=self.device.cut_names[0],
@@ -123,11 +125,78 @@ class Candidates:
             kind="full",
             head_s=0.0,
             encode_s=0.0,
-            wire_bytes=sent_bytes(jpeg_bytes),
-            decode_s=server.decode_s(0, RAW, batch) + prepare_s / slower,
+            wire_bytes=stream_sent_bytes(jpeg_bytes),
+            decode_s=server.decode_s(0, crossing.RAW, batch) + prepare_s / slower,
             tail_s=server.tail_s(0, batch),
-            result_bytes=self._result_bytes * batch,
+            result_bytes=self._result_bytes(batch),
         )
+
+
+def candidate_costs(
+    device: LatencyProfile,
+    server: LatencyProfile | None,
+    batch: int,
+    codecs: Sequence[str],
+    admissible: Admissible = lambda _k, _codec: True,
+    *,
+    result_bytes: int,
+) -> tuple[CandidateCost, ...]:
+    """Return local, full offload and every (cut, codec) that both ends measured, in the order of the chain.
+
+    `codecs` are the labels allowed after k = 0; there, images cross in every way that was calibrated.
+    `admissible(k, codec)` may refuse more (a lossy codec that misses the bound). Without a server only local is left.
+    `result_bytes` is what the answer for this batch is on the wire.
+
+    Raises:
+        ProfileError: The two profiles cut the model differently.
+    """
+    check_fit(device, server)
+    costs = []
+    if server is not None:
+        for k in range(len(device.cut_names) - 1):
+            allowed = device.codecs_at(0) if k == 0 else codecs
+            both = [label for label in device.codecs_at(k) if label in server.codecs_at(k) and label in allowed]
+            costs += [
+                _offloaded(device, server, batch, k=k, codec=label, result_bytes=result_bytes)
+                for label in both
+                if admissible(k, label)
+            ]
+    return (*costs, _local(device, batch))
+
+
+def check_fit(device: LatencyProfile, server: LatencyProfile | None) -> None:
+    """Raise ProfileError unless the server's profile can be joined with the device's."""
+    if server is None:
+        return
+    if server.cut_names != device.cut_names:
+        raise ProfileError("the two ends cut the model at different places; give both the same planner.cuts")
+    undecoded = next((where for where, cost in server.codecs.items() if cost.decode is None), None)
+    if undecoded is not None:
+        raise ProfileError(f"the server's profile has no decoding time of {undecoded[1]} at position {undecoded[0]}")
+
+
+def _offloaded(
+    device: LatencyProfile, server: LatencyProfile, batch: int, *, k: int, codec: str, result_bytes: int
+) -> CandidateCost:
+    kind: CandidateKind = "full" if k == 0 else "split"
+    return CandidateCost(
+        cut=k,
+        name=device.cut_names[k],
+        codec=codec,
+        kind=kind,
+        head_s=device.head_s(k, batch) if k > 0 else 0.0,
+        encode_s=device.encode_s(k, codec, batch),
+        wire_bytes=device.wire_bytes(k, codec, batch),
+        decode_s=server.decode_s(k, codec, batch),
+        tail_s=server.tail_s(k, batch),
+        result_bytes=result_bytes,
+    )
+
+
+def _local(device: LatencyProfile, batch: int) -> CandidateCost:
+    last = len(device.cut_names) - 1
+    head_s = device.head_s(last, batch)
+    return CandidateCost(last, device.cut_names[last], crossing.LOCAL, "local", head_s, 0.0, 0, 0.0, 0.0, 0)
 
 
 def _rounded(value: float) -> float:

@@ -1,34 +1,44 @@
-"""Candidates as columns, so that one decision is a handful of vector operations."""
+"""Candidates as columns, so that one decision is a handful of vector operations.
+
+What the terms are and how they add up is the cost model's (`splitd.calibration.profile.end_to_end`); here they get
+their numbers from the state of links and servers, and their doubt.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
-from splitd.agent.decide.decision import CandidateCost, State
+from splitd.agent.decide.decision import CandidateCost, ServerState, State
+from splitd.calibration.profile import Floats, Terms, Work, end_to_end
 from splitd.errors import UsageError
 from splitd.transport.estimate import PathModel, Quantiles
 
-Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Number = float | Floats
 
 # An unknown path moves everything at once: only the local candidate, which sends nothing, is ever looked up with it.
 _NO_PATH = PathModel(rate=Quantiles.exactly(inf))
+_EXACT = Quantiles.exactly(0.0)
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The terms of every candidate of a table, seconds."""
+class Spread:
+    """How far p90 (or p10) lies from the median: as a share of each term, `rtt_s` in seconds; numbers or columns."""
 
-    device: Floats
-    transfer: Floats
-    remote: Floats
-    back: Floats
-    fixed: Floats
-    median: Floats
+    device: Number
+    transfer: Number
+    server: Number
+    back: Number
+    rtt_s: Number
+
+    def row(self, index: int) -> Spread:
+        """Return one row of the columns."""
+        return Spread(*(_at(getattr(self, field.name), index) for field in fields(self)))
 
 
 class CostTable:
@@ -45,39 +55,88 @@ class CostTable:
         self.costs = tuple(costs)
         self.local = locals_[0]
         self.index = {cost.key: i for i, cost in enumerate(costs)}
-        self.device = np.array([c.head_s + c.encode_s for c in costs])
+        self.work: Work[Floats] = Work(
+            np.array([c.head_s for c in costs]),
+            np.array([c.encode_s for c in costs]),
+            np.array([c.decode_s for c in costs]),
+            np.array([c.tail_s for c in costs]),
+        )
         self.wire = np.array([float(c.wire_bytes) for c in costs])
-        self.remote = np.array([c.decode_s + c.tail_s for c in costs])
         self.result = np.array([float(c.result_bytes) for c in costs])
         self.offloads = np.array([c.kind != "local" for c in costs], dtype=np.float64)
+        self._rows = _rows_by_server(costs)
 
-    def predict(self, state: State) -> Prediction:
-        """Return the median seconds of every candidate by the cost model."""
-        up, down = paths(state)
-        device = self.device * state.k_dev.p50
-        transfer = up.seconds(self.wire, device + state.idle_s)
-        back = down.seconds(self.result)
-        remote = self.remote * state.server.k_srv.p50
-        rtt = 0.0 if state.link.rtt_s is None else state.link.rtt_s.p50
-        fixed = self.offloads * (rtt + state.server.queue_s)
-        return Prediction(device, transfer, remote, back, fixed, device + transfer + remote + back + fixed)
+    def predict(self, state: State) -> Terms[Floats]:
+        """Return the median seconds of every candidate, term by term.
 
-    def deviation(self, prediction: Prediction, state: State, *, upper: bool) -> Floats:
-        """Return how far p90 (or p10) lies from the median for every candidate: independent terms add in square."""
-        up, down = paths(state)
-        rtt = state.link.rtt_s or Quantiles.exactly(0.0)
-        square = (prediction.device * relative_deviation(state.k_dev, upper=upper)) ** 2
-        square += (prediction.transfer * relative_deviation(up.residual, upper=upper)) ** 2
-        square += (prediction.remote * relative_deviation(state.server.k_srv, upper=upper)) ** 2
-        square += (prediction.back * relative_deviation(down.residual, upper=upper)) ** 2
-        square += self.offloads * ((rtt.p90 - rtt.p50) if upper else (rtt.p50 - rtt.p10)) ** 2
-        return np.sqrt(square)
+        Those of a candidate whose server's link is unknown mean nothing; see `usable`.
+        """
+        ahead_s = (self.work.head_s + self.work.encode_s) * state.k_dev.p50
+        transfer_s, return_s, rtt_s, queue_s, k_srv = (np.empty(len(self.costs)) for _ in range(5))
+        for name, rows in self._rows:
+            server = state.server(name)
+            up, down = paths(server)
+            transfer_s[rows] = up.seconds(self.wire[rows], ahead_s[rows] + server.idle_s)
+            return_s[rows] = down.seconds(self.result[rows])
+            rtt_s[rows] = 0.0 if server.link.rtt_s is None else server.link.rtt_s.p50
+            queue_s[rows] = server.queue_s
+            k_srv[rows] = server.k_srv.p50
+        return end_to_end(
+            self.work,
+            transfer_s=transfer_s,
+            return_s=return_s,
+            rtt_s=self.offloads * rtt_s,
+            queue_s=self.offloads * queue_s,
+            k_dev=state.k_dev.p50,
+            k_srv=k_srv,
+        )
+
+    def spread(self, state: State, *, upper: bool) -> Spread:
+        """Return how far p90 (or p10) of every term lies from its median."""
+        transfer, server_, back, rtt_s = (np.empty(len(self.costs)) for _ in range(4))
+        for name, rows in self._rows:
+            server = state.server(name)
+            up, down = paths(server)
+            rtt = server.link.rtt_s or _EXACT
+            transfer[rows] = relative_deviation(up.residual, upper=upper)
+            server_[rows] = relative_deviation(server.k_srv, upper=upper)
+            back[rows] = relative_deviation(down.residual, upper=upper)
+            rtt_s[rows] = rtt.p90 - rtt.p50 if upper else rtt.p50 - rtt.p10
+        device = relative_deviation(state.k_dev, upper=upper)
+        return Spread(device, transfer, server_, back, self.offloads * rtt_s)
+
+    def usable(self, state: State) -> Bools:
+        """Tell of every candidate whether it can be chosen: local always, another one while its link is up."""
+        usable = np.empty(len(self.costs), dtype=np.bool_)
+        for name, rows in self._rows:
+            usable[rows] = state.server(name).is_usable
+        usable[self.local] = True
+        return usable
 
 
-def paths(state: State) -> tuple[PathModel, PathModel]:
+def deviation(terms: Terms[Floats] | Terms[float], spread: Spread) -> Number:
+    """Return how far p90 (or p10) of the total lies from its median: independent terms add in square.
+
+    Takes columns or one row of them.
+    """
+    square: Number = (terms.device_s * spread.device) ** 2
+    square = square + (terms.transfer_s * spread.transfer) ** 2
+    square = square + (terms.server_s * spread.server) ** 2
+    square = square + (terms.return_s * spread.back) ** 2
+    square = square + spread.rtt_s**2
+    root: Number = square**0.5
+    return root
+
+
+def row_of(terms: Terms[Floats], index: int) -> Terms[float]:
+    """Return one candidate's terms."""
+    return Terms(*(_at(getattr(terms, field.name), index) for field in fields(terms)))
+
+
+def paths(server: ServerState) -> tuple[PathModel, PathModel]:
     """Return the up and down paths; a downlink never measured is taken to be like the uplink."""
-    up = state.link.up_path or _NO_PATH
-    return up, state.link.down_path or up
+    up = server.link.up_path or _NO_PATH
+    return up, server.link.down_path or up
 
 
 def relative_deviation(quantiles: Quantiles, *, upper: bool) -> float:
@@ -90,13 +149,36 @@ def relative_deviation(quantiles: Quantiles, *, upper: bool) -> float:
 def dominator(table: CostTable) -> list[int | None]:
     """Return for each candidate one that is never slower, whatever rate and loads are; None where there is none.
 
-    One dominates another when none of its terms is larger: every term of the cost model grows with its column. Of equal
-    candidates the first stays.
+    One dominates another of the same server, or is local, when none of its terms is larger: every term of the cost
+    model grows with its column. Of equal candidates the first stays.
     """
-    columns = np.stack([table.device, table.wire, table.remote, table.result, table.offloads])
+    work = table.work
+    columns = np.stack(
+        [work.head_s + work.encode_s, table.wire, work.decode_s + work.tail_s, table.result, table.offloads]
+    )
     no_larger = (columns[:, :, None] <= columns[:, None, :]).all(axis=0)
     smaller_or_first = (columns[:, :, None] < columns[:, None, :]).any(axis=0) | np.tri(
         len(table.costs), k=-1, dtype=bool
     ).T
-    beats = no_larger & smaller_or_first
+    servers = np.array([cost.server for cost in table.costs])
+    comparable = (servers[:, None] == servers[None, :]) | (table.offloads == 0.0)[:, None]
+    beats = no_larger & smaller_or_first & comparable
     return [int(np.argmax(beats[:, i])) if beats[:, i].any() else None for i in range(len(table.costs))]
+
+
+def undominated(costs: Sequence[CandidateCost]) -> tuple[CandidateCost, ...]:
+    """Return the candidates that can be the best choice at some rate and load."""
+    table = CostTable(costs)
+    return tuple(cost for cost, other in zip(table.costs, dominator(table), strict=True) if other is None)
+
+
+def _rows_by_server(costs: Sequence[CandidateCost]) -> list[tuple[str, slice | npt.NDArray[np.intp]]]:
+    """Return the rows of each server; one server's are a slice of everything, which numpy need not copy."""
+    names = list(dict.fromkeys(cost.server for cost in costs))
+    if len(names) == 1:
+        return [(names[0], slice(None))]
+    return [(name, np.flatnonzero([cost.server == name for cost in costs])) for name in names]
+
+
+def _at(number: Number, index: int) -> float:
+    return float(number[index]) if isinstance(number, np.ndarray) else number

@@ -1,222 +1,331 @@
-"""What the agent knows and decides with: profiles of both ends, the link, load factors, the planner.
+"""The Decider: which choice for each batch, and what each batch teaches. Sans-IO.
 
-The pipeline asks it for each batch and tells it what came of it; the control socket reads it from another thread.
+Time, link estimate, the server's load and the profiles come in as arguments; decisions and lessons go out. The agent's
+pipeline and `splitd replay` drive the same object, so what a replay shows is what the daemon does.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from splitd.agent.configuration import PlannerSection
 from splitd.agent.decide.candidates import Candidates, Wanted
-from splitd.agent.decide.decision import CandidateCost, CandidateKey, Decision, ServerView, State
-from splitd.agent.decide.patience import patience_s
+from splitd.agent.decide.decision import (
+    THE_SERVER,
+    CandidateCost,
+    CandidateKey,
+    Decision,
+    ServerState,
+    State,
+)
 from splitd.agent.decide.planner import Planner, PlannerConfig
 from splitd.agent.decide.speed import SpeedFactor
-from splitd.agent.runtime import AS_GIVEN
-from splitd.calibration.profile import LatencyProfile, ProfilePair
-from splitd.errors import ProfileError, UsageError
-from splitd.transport.device import Session
-from splitd.transport.estimate import LinkEstimate, PathModel, Quantiles
+from splitd.calibration.profile import CrossingKey, LatencyProfile, ProfilePair
+from splitd.errors import UsageError
+from splitd.native import crossing
+from splitd.transport.estimate import LinkEstimate, LinkEstimator, PathModel, Quantiles
 
-if TYPE_CHECKING:
-    from splitd.agent.device import Inputs, Outcome
+# A local finish may take this many times its calibrated time: what a throttled core was seen to differ by from one
+# batch to the next (docs/method.md). Waiting longer for the server would cost the deadline.
+DEADLINE_MARGIN = 1.5
+# Weight of the newest preparation time: a dozen batches to follow other image sizes, one wild one moves it by a fifth.
+_PREPARE_GAIN = 0.2
+# What a prediction without bounds, or of almost no time, is allowed to be wrong by: a busy server's scheduling.
+MIN_PATIENCE_S = 0.3
 
-log = logging.getLogger(__name__)
 
-DEADLINE_MARGIN = 1.5  # a local finish may take this many times its calibrated time
+@dataclass(frozen=True)
+class DeciderConfig:
+    """How to choose; `deadline_s`: maximise the chance to be done within it. `explore`: share of batches that may."""
+
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    deadline_s: float | None = None
+    explore: float = 0.02
 
 
-class Brain:
-    """Decides for each batch; `decide` and `learn` belong to the pipeline's thread.
+@dataclass(frozen=True)
+class ReportedQueue:
+    """What the server last said: how long a request would wait, and how old that word is; seconds."""
 
-    `on_profiles` is called with every new pair of profiles, after the answer of the first batch that they served: it
-    may write a file, which no batch shall wait for.
+    queue_s: float
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is outside the Decider at one moment.
+
+    `rate_bytes_per_s`: the uplink by its last readings alone; None while unknown. `queue`: None without a session.
     """
+
+    now_s: float
+    link: LinkEstimate
+    rate_bytes_per_s: float | None = None
+    queue: ReportedQueue | None = None
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What the server said about one batch, in seconds."""
+
+    queue_s: float
+    decode_s: float
+    compute_s: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one batch.
+
+    `measured_s`: from the decision to the end. `head_s`: what the device computed before anything crossed, preparation
+    included. `prepare_s`: of that, decoding and resizing `samples` inputs of `kind`. `given_up`: the server was waited
+    for in vain. `remote`: None unless the server finished it. `rate_bytes_per_s`: the uplink as it is known now.
+    """
+
+    now_s: float
+    measured_s: float
+    head_s: float
+    prepare_s: float
+    samples: int
+    kind: str
+    given_up: bool = False
+    remote: Remote | None = None
+    rate_bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a batch taught: the time of the best choice in hindsight (modelled but for the one taken), speed factors."""
+
+    hindsight_s: float
+    k_dev: Quantiles
+    k_srv: Quantiles
+
+
+class Pin(NamedTuple):
+    """A cut to stay at, with one codec or any."""
+
+    cut: str
+    codec: str | None
+
+
+@dataclass
+class Learned:
+    """What batches have taught and decisions depend on; profiles and configuration aside.
+
+    `prepare_s`: seconds to decode and resize one input, by the application's kind of input. `previous`: the last
+    choice. `explored` of the `batches` so far were chosen to learn.
+    """
+
+    k_dev: SpeedFactor = field(default_factory=SpeedFactor)
+    k_srv: SpeedFactor = field(default_factory=SpeedFactor)
+    prepare_s: dict[str, float] = field(default_factory=dict)
+    previous: CandidateKey | None = None
+    batches: int = 0
+    explored: int = 0
+
+    def observe_prepare(self, kind: str, each_s: float) -> None:
+        """Note what preparing one input took."""
+        known = self.prepare_s.get(kind)
+        self.prepare_s[kind] = each_s if known is None else known + _PREPARE_GAIN * (each_s - known)
+
+
+def see(estimator: LinkEstimator, now_s: float, queue: ReportedQueue | None) -> Surroundings:
+    """Return the surroundings at `now_s`; the one estimate of the link that a batch is decided with."""
+    return Surroundings(now_s, estimator.estimate(now_s), estimator.uplink_rate(now_s), queue)
+
+
+class Decider:
+    """Chooses for each batch and learns from it. Not thread-safe: its shell holds a lock around every call."""
 
     def __init__(
         self,
-        candidates: Candidates,
-        session: Session,
-        planner: PlannerSection,
-        on_profiles: Callable[[ProfilePair], None] = lambda _: None,
+        device: LatencyProfile,
+        config: DeciderConfig | None = None,
+        *,
+        codecs: Sequence[str],
+        refusals: Mapping[CrossingKey, str],
+        result_elements: Sequence[int],
     ) -> None:
-        self._on_profiles = on_profiles
-        self._told: ProfilePair | None = None
-        self._candidates = candidates
-        self._session = session
-        self._section = planner
-        self._planner = Planner(planner_config(planner))
-        self._pin: tuple[str, str | None] | None = None
-        self._server_epoch: int | None = None
-        self._k_dev = SpeedFactor()
-        self._k_srv = SpeedFactor()
-        self._previous: CandidateKey | None = None
-        self._batches = 0
-        self._explored = 0
-        self._table: Sequence[CandidateCost] = ()
-        self._decided: State | None = None
+        self.candidates = Candidates(device, codecs=codecs, refusals=refusals, result_elements=result_elements)
+        self.config = config or DeciderConfig()
+        self.learned = Learned()
+        self.pinning: Pin | None = None
         self.last: tuple[Decision, int] | None = None
+        self._planner = Planner(self.config.planner)
+        self._decided: tuple[Sequence[CandidateCost], State, Surroundings] | None = None
 
     @property
     def profile(self) -> LatencyProfile:
         """The device's own profile."""
-        return self._candidates.device
+        return self.candidates.device
 
     @property
     def pinned(self) -> str | None:
         """The pinned cut, with its codec if that is pinned too."""
-        return None if self._pin is None else "/".join(part for part in self._pin if part)
+        return None if self.pinning is None else "/".join(part for part in self.pinning if part)
 
-    def decide(self, inputs: Inputs) -> Decision:
+    # Once per batch
+
+    def look(self, estimator: LinkEstimator, now_s: float, queue: ReportedQueue | None) -> Surroundings:
+        """Return the surroundings of the batch that is decided next."""
+        return see(estimator, now_s, queue)
+
+    def decide(self, wanted: Wanted, around: Surroundings) -> Decision:
         """Choose for one batch."""
-        self._follow_server()
-        files = inputs.files() if inputs.kind == "encoded" else None
-        wanted = Wanted(inputs.size, inputs.kind, sum(map(len, files)) if files else 0)
-        self._table, self._decided = self._candidates.table(wanted), self._state(inputs.size)
-        decision = self._planner.decide(self._table, self._decided)
-        self._previous = decision.chosen.cost.key
-        self._batches += 1
-        self._explored += decision.explored
-        self.last = (decision, inputs.size)
+        learned = self.learned
+        table = self.candidates.table(wanted, learned.prepare_s.get(wanted.kind, 0.0))
+        state = self._state(wanted.batch, around)
+        planned = self._planner.decide(table, state)
+        decision = replace(planned, give_up_s=self._give_up_s(planned, wanted, around.now_s))
+        self._decided = table, state, around
+        learned.previous = decision.chosen.cost.key
+        learned.batches += 1
+        learned.explored += decision.explored
+        self.last = decision, wanted.batch
         return decision
 
-    def learn(self, decision: Decision, outcome: Outcome, inputs: Inputs) -> None:
-        """Take in what a batch really took: the device's and the server's speed."""
-        cost, now_s = decision.chosen.cost, time.monotonic()
-        self._tell_profiles()
-        own_s = outcome.timings.get("head", 0.0) + outcome.timings.get("prepare", 0.0)
-        if cost.kind != "full" and outcome.source != "finished-locally":
-            self._k_dev.observe(now_s, own_s, cost.head_s)
-        self._candidates.observe_prepare(inputs.kind, inputs.prepare_s, inputs.size)
-        reply = outcome.reply
-        if reply is not None:
-            self._k_srv.observe(now_s, reply.server.decode_s + reply.server.compute_s, cost.decode_s + cost.tail_s)
+    def learn(self, decision: Decision, done: Done) -> Lesson:
+        """Take in what a batch really took, and judge its decision in hindsight."""
+        self.take_in(decision.chosen.cost, done)
+        k_dev, k_srv = self.factors(done.now_s)
+        return Lesson(self._hindsight_s(decision, done), k_dev, k_srv)
 
-    def hindsight_s(self, decision: Decision, measured_s: float) -> float:
-        """Return what the best choice for the last batch would have taken, by all that is known after it.
+    def take_in(self, cost: CandidateCost, done: Done) -> None:
+        """Learn the device's and the server's speed, and what the application's inputs take to prepare."""
+        learned, remote = self.learned, done.remote
+        # Where the image itself crosses the device computes nothing, and what is finished here was no head.
+        if cost.kind != "full" and not done.given_up:
+            learned.k_dev.observe(done.now_s, done.head_s, cost.head_s)
+        if done.prepare_s > 0.0:
+            learned.observe_prepare(done.kind, done.prepare_s / done.samples)
+        if remote is not None:
+            learned.k_srv.observe(done.now_s, remote.decode_s + remote.compute_s, cost.decode_s + cost.tail_s)
 
-        The chosen candidate took what was measured; what the others would have taken is modelled.
-        """
-        if self._decided is None:
-            return measured_s
-        state = replace(self._state(self._decided.batch), idle_s=self._decided.idle_s)
-        return min(measured_s, self._planner.soonest_s(self._table, state, but=decision.chosen.cost.key))
+    # What changes it
 
-    def give_up_s(self, decision: Decision, batch: int, now_s: float, deadline_s: float) -> float:
-        """Return until when the server is waited for: so that a local finish still meets the deadline."""
-        cost, predicted = decision.chosen.cost, decision.chosen.predicted
-        own_s = self.profile.tail_s(cost.cut, batch) * self._k_dev.estimate(now_s).p50
-        return max(now_s, min(deadline_s - DEADLINE_MARGIN * own_s, now_s + patience_s(predicted, own_s)))
+    def follow(self, server: LatencyProfile) -> None:
+        """Take over the profile of the server that the session has (re)connected to; raises ProfileError."""
+        self.candidates.follow(server=server)
 
-    def costs(self, batch: int) -> Sequence[CandidateCost]:
-        """Return the candidates for a batch of uint8 images."""
-        self._follow_server()
-        return self._candidates.table(Wanted(batch))
+    def replace_profile(self, device: LatencyProfile) -> None:
+        """Take over a new calibration of the device; raises ProfileError."""
+        self.candidates.follow(device=device)
 
-    def refusals(self) -> list[tuple[str, str, str]]:
-        """Return (cut, codec, reason) of everything that the accuracy guard keeps out."""
-        return self._candidates.refusals()
-
-    def explain(self, batch: int | None, rate_bytes_per_s: float | None) -> tuple[Decision, int]:
-        """Return the last decision, or what would be decided for a batch size and an uplink rate.
-
-        Raises:
-            UsageError: Nothing has been decided yet and nothing was asked for.
-        """
-        if batch is None and rate_bytes_per_s is None and self.last is not None:
-            return self.last
-        size = batch or (self.last[1] if self.last else 1)
-        state = replace(self._state(size), previous=None, explore=False)
-        if rate_bytes_per_s is not None:
-            state = replace(state, link=with_rate(state.link, rate_bytes_per_s))
-        return self._planner.decide(self.costs(size), state), size
+    def reconfigure(self, config: DeciderConfig) -> None:
+        """Take over another configuration; a pin stays."""
+        self._set(config, self.pinning)
 
     def pin(self, cut: str, codec: str | None) -> None:
         """Stay at one cut; raises UsageError for a cut or codec that is not there."""
-        known = {(cost.name, cost.codec) for cost in self.costs(1)} | {(self.profile.cut_names[0], AS_GIVEN)}
-        if cut not in self.profile.cut_names:
+        names = self.profile.cut_names
+        known = {(cost.name, cost.codec) for cost in self.costs(1)} | {(names[0], crossing.AS_GIVEN)}
+        if cut not in names:
             raise UsageError(f"there is no cut {cut!r}; `splitctl splits` lists them")
-        if codec not in {None, "-"} and (cut, codec) not in known:
+        if codec not in {None, crossing.LOCAL} and (cut, codec) not in known:
             raise UsageError(f"codec {codec!r} is not a candidate at {cut}; `splitctl splits` lists them")
-        self._set(self._section, (cut, None if codec == "-" else codec))
+        self.set_pin(Pin(cut, None if codec == crossing.LOCAL else codec))
 
     def unpin(self) -> None:
         """Choose for each batch again."""
-        self._set(self._section, None)
+        self.set_pin(None)
 
-    def reconfigure(self, section: PlannerSection) -> None:
-        """Take over another planner configuration."""
-        self._set(section, self._pin)
+    def set_pin(self, pin: Pin | None) -> None:
+        """Stay where `pin` says, without looking whether that is there; None: nowhere."""
+        self._set(self.config, pin)
 
-    def replace_profile(self, profile: LatencyProfile) -> None:
-        """Take over a new calibration."""
-        self._candidates.follow(device=profile)
+    # What people ask
 
-    def factors(self) -> tuple[Quantiles, Quantiles]:
+    def costs(self, batch: int) -> Sequence[CandidateCost]:
+        """Return the candidates for a batch of uint8 images."""
+        return self.candidates.table(Wanted(batch))
+
+    def explain(self, batch: int | None, rate_bytes_per_s: float | None, around: Surroundings) -> tuple[Decision, int]:
+        """Return the last decision, or what would be decided for a batch size and an uplink rate."""
+        if batch is None and rate_bytes_per_s is None and self.last is not None:
+            return self.last
+        size = batch or (self.last[1] if self.last else 1)
+        if rate_bytes_per_s is not None:
+            around = replace(around, link=with_rate(around.link, rate_bytes_per_s))
+        state = replace(self._state(size, around), previous=None, explore=False)
+        return self._planner.decide(self.costs(size), state), size
+
+    def factors(self, now_s: float) -> tuple[Quantiles, Quantiles]:
         """Return k_dev and k_srv with their bounds."""
-        now_s = time.monotonic()
-        return self._k_dev.estimate(now_s), self._k_srv.estimate(now_s)
+        return self.learned.k_dev.estimate(now_s), self.learned.k_srv.estimate(now_s)
 
-    def rate_bytes_per_s(self) -> float | None:
-        """Return the estimated uplink rate."""
-        up = self._session.link().up
-        return up.p50 if up else None
+    def pair(self) -> ProfilePair | None:
+        """Return both ends' profiles and what may not be used; None before the server's profile is known."""
+        device, server = self.candidates.device, self.candidates.server
+        return None if server is None else ProfilePair(device, server, frozenset(self.candidates.refusals))
 
-    def _set(self, section: PlannerSection, pin: tuple[str, str | None] | None) -> None:
-        self._section, self._pin = section, pin
-        config = planner_config(section)
-        if pin is not None:
-            config = replace(config, pinned=pin[0], pinned_codec=pin[1])
-        self._planner = Planner(config)
+    # Inside
 
-    def _state(self, batch: int) -> State:
-        now_s = time.monotonic()
-        load = self._session.server_view()
-        link = self._session.link()
-        budget = self._section.explore * self._batches - self._explored
-        return State(
-            link=link,
+    def _set(self, config: DeciderConfig, pin: Pin | None) -> None:
+        self.config, self.pinning = config, pin
+        cut, codec = pin if pin is not None else (None, None)
+        self._planner = Planner(replace(config.planner, pinned=cut, pinned_codec=codec))
+
+    def _state(self, batch: int, around: Surroundings) -> State:
+        queue, now_s = around.queue, around.now_s
+        k_dev, k_srv = self.factors(now_s)
+        budget = self.config.explore * self.learned.batches - self.learned.explored
+        server = ServerState(
+            link=around.link,
             # The queue was so long when the server said so; it has been working it off since.
-            server=ServerView(max(0.0, load.queue_s - load.age_s) if load else 0.0, self._k_srv.estimate(now_s)),
-            k_dev=self._k_dev.estimate(now_s),
+            queue_s=0.0 if queue is None else max(0.0, queue.queue_s - queue.age_s),
+            k_srv=k_srv,
+            idle_s=around.link.idle_s,
+        )
+        return State(
+            servers={THE_SERVER: server},
+            k_dev=k_dev,
             batch=batch,
-            deadline_s=None if self._section.deadline_ms is None else self._section.deadline_ms / 1000,
-            idle_s=link.idle_s,
-            previous=self._previous,
+            deadline_s=self.config.deadline_s,
+            previous=self.learned.previous,
             explore=budget >= 1,
         )
 
-    def _follow_server(self) -> None:
-        """Take over the profile of the server that the session has (re)connected to."""
-        status = self._session.status()
-        if status.server is None or status.epoch == self._server_epoch:
-            return
-        self._server_epoch = status.epoch
-        try:
-            profile = LatencyProfile.from_json(status.server.document.get("profile"))
-        except ProfileError as error:
-            log.warning("the server's profile cannot be used, so all work stays here: %s", error)
-            return
-        self._candidates.follow(server=profile)
+    def _give_up_s(self, decision: Decision, wanted: Wanted, now_s: float) -> float:
+        """Return until when the server is waited for: so that a local finish still meets the deadline.
 
-    def _tell_profiles(self) -> None:
-        """Hand on the profiles if either is another one than last time; a mere reconnect changes nothing."""
-        if self._told is not None and self._candidates.uses(self._told.device, self._told.server):
-            return
-        pair = self._candidates.pair()
-        if pair is not None and pair != self._told:
-            self._on_profiles(pair)
-        self._told = pair
+        Waiting for as long as finishing takes costs at most twice the better of the two in hindsight (the ski-rental
+        rule).
+        """
+        cost, predicted = decision.chosen.cost, decision.chosen.predicted
+        own_s = self.profile.tail_s(cost.cut, wanted.batch) * self.learned.k_dev.estimate(now_s).p50
+        patience_s = max(own_s, MIN_PATIENCE_S) + (predicted.p90 if predicted is not None else 0.0)
+        return max(now_s, min(wanted.deadline_s - DEADLINE_MARGIN * own_s, now_s + patience_s))
+
+    def _hindsight_s(self, decision: Decision, done: Done) -> float:
+        """Return what the best choice for the last batch would have taken, by all that is known after it.
+
+        The chosen candidate took what was measured; what the others would have taken is modelled, with the rate, the
+        queue and the speeds that the batch met. Of a batch that was given up only this is known: local was better.
+        """
+        if self._decided is None:
+            return done.measured_s
+        table, state, around = self._decided
+        k_dev, k_srv = self.factors(done.now_s)
+        server = replace(
+            state.server(THE_SERVER),
+            link=LinkEstimate("unknown") if done.given_up else _in_hindsight(around, done.rate_bytes_per_s),
+            k_srv=k_srv,
+        )
+        if done.remote is not None:
+            server = replace(server, queue_s=done.remote.queue_s)
+        state = replace(state, servers={THE_SERVER: server}, k_dev=k_dev)
+        return min(done.measured_s, self._planner.soonest_s(table, state, but=decision.chosen.cost.key))
 
 
-def planner_config(section: PlannerSection) -> PlannerConfig:
-    """Return the planner's part of the configuration."""
-    return PlannerConfig(privacy=section.privacy, hysteresis=section.hysteresis, objective=section.objective)
+def _in_hindsight(around: Surroundings, rate_bytes_per_s: float | None) -> LinkEstimate:
+    """Return the link that a batch was decided with, at the rate that is known after it."""
+    before, path = around.rate_bytes_per_s, around.link.up_path
+    if before is None or rate_bytes_per_s is None or path is None:
+        return around.link
+    rate = path.rate.scaled(rate_bytes_per_s / before)
+    return replace(around.link, up=rate, up_path=replace(path, rate=rate))
 
 
 def with_rate(link: LinkEstimate, rate_bytes_per_s: float) -> LinkEstimate:

@@ -1,44 +1,88 @@
-"""What "soonest" means: the median, the ninetieth percentile or the mean, and the chance to meet a deadline."""
+"""What "soonest" means: the registry of objectives, and the chance to meet a deadline.
+
+A new objective is one function here with `@_objective("its name")`, and its line in docs/configuration.md; the
+configuration and `splitd replay` take their choices from OBJECTIVES.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from math import erf, sqrt
-from typing import Literal
 
 import numpy as np
 
-from splitd.agent.decide.cost_table import CostTable, Floats, Prediction
+from splitd.agent.decide.cost_table import CostTable, deviation
 from splitd.agent.decide.decision import State
-
-Objective = Literal["p50", "p90", "mean"]
+from splitd.calibration.profile import Floats, Terms
 
 # Standard deviations from the median to the ninetieth percentile of a normal distribution.
-_SIGMAS_TO_P90 = 1.2816
+SIGMAS_TO_P90 = 1.2816
 # Chances beyond 99 % (and below 1 %) count as equal, so that among safe candidates the fastest wins.
 _SURE_SIGMAS = 2.3263
+# Stands for "no doubt at all" where a chance divides by the doubt; far below any time that is measured here.
 _NO_DEVIATION_S = 1e-9
 
 
-def score(table: CostTable, prediction: Prediction, state: State, objective: Objective) -> Floats:
-    """Return the seconds to minimise for every candidate of the table."""
-    if objective == "p50":
-        return prediction.median
-    above = table.deviation(prediction, state, upper=True)
-    if objective == "p90":
-        return prediction.median + above
-    below = table.deviation(prediction, state, upper=False)
-    # Swanson's rule: mean ≈ 0.3 p10 + 0.4 p50 + 0.3 p90.
-    return prediction.median + 0.3 * (above - below)
+class Outlook:
+    """What an objective looks at: the median seconds of every candidate, and how far p10 and p90 lie from them."""
+
+    def __init__(self, table: CostTable, terms: Terms[Floats], state: State) -> None:
+        self._table = table
+        self._terms = terms
+        self._state = state
+        self.median = terms.total_s
+
+    @cached_property
+    def above(self) -> Floats:
+        """Seconds from the median to p90."""
+        return np.asarray(deviation(self._terms, self._table.spread(self._state, upper=True)))
+
+    @cached_property
+    def below(self) -> Floats:
+        """Seconds from p10 to the median."""
+        return np.asarray(deviation(self._terms, self._table.spread(self._state, upper=False)))
 
 
-def sigmas_to_deadline(table: CostTable, prediction: Prediction, state: State, deadline_s: float) -> Floats:
+Objective = Callable[[Outlook], Floats]
+OBJECTIVES: dict[str, Objective] = {}
+DEFAULT_OBJECTIVE = "p50"
+
+
+def _objective(name: str) -> Callable[[Objective], Objective]:
+    def enter(score: Objective) -> Objective:
+        OBJECTIVES[name] = score
+        return score
+
+    return enter
+
+
+@_objective("p50")
+def _median(outlook: Outlook) -> Floats:
+    """The median: as many batches are faster as are slower."""
+    return outlook.median
+
+
+@_objective("p90")
+def _ninetieth_percentile(outlook: Outlook) -> Floats:
+    """The ninetieth percentile: what one batch in ten exceeds."""
+    return outlook.median + outlook.above
+
+
+@_objective("mean")
+def _mean(outlook: Outlook) -> Floats:
+    """The mean by Swanson's rule, 0.3·p10 + 0.4·p50 + 0.3·p90."""
+    return outlook.median + 0.3 * (outlook.above - outlook.below)
+
+
+def sigmas_to_deadline(outlook: Outlook, deadline_s: float) -> Floats:
     """Return how many standard deviations the deadline lies behind the median, cut off where it is a sure thing."""
-    above = np.maximum(table.deviation(prediction, state, upper=True), _NO_DEVIATION_S)
-    sigmas: Floats = (deadline_s - prediction.median) * _SIGMAS_TO_P90 / above
+    above = np.maximum(outlook.above, _NO_DEVIATION_S)
+    sigmas: Floats = (deadline_s - outlook.median) * SIGMAS_TO_P90 / above
     return np.clip(sigmas, -_SURE_SIGMAS, _SURE_SIGMAS)
 
 
 def chance_to_meet(deadline_s: float, median_s: float, above_s: float) -> float:
     """Return the probability to be done by the deadline, `above_s` being the distance from the median to p90."""
-    sigmas = (deadline_s - median_s) * _SIGMAS_TO_P90 / max(above_s, _NO_DEVIATION_S)
+    sigmas = (deadline_s - median_s) * SIGMAS_TO_P90 / max(above_s, _NO_DEVIATION_S)
     return 0.5 * (1.0 + erf(sigmas / sqrt(2.0)))

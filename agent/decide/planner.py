@@ -1,4 +1,4 @@
-"""The planner: which (cut, codec) finishes soonest, on the link and the server as they are now?
+"""The planner: which (server, cut, codec) finishes soonest, on the links and the servers as they are now?
 
 Pure: a table of costs and a state in, a decision with its reasons out. No clock, no memory but a cache of columns.
 """
@@ -7,42 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from splitd.agent.decide.cost_table import CostTable, Floats, Prediction, dominator, relative_deviation
-from splitd.agent.decide.decision import (
-    CandidateCost,
-    CandidateKey,
-    CandidateKind,
-    Decision,
-    Scored,
-    ServerView,
-    State,
-    Terms,
-)
-from splitd.agent.decide.explanation import explain_all, explain_one
-from splitd.agent.decide.objective import Objective, score, sigmas_to_deadline
+from splitd.agent.decide.cost_table import CostTable, dominator, relative_deviation
+from splitd.agent.decide.decision import CandidateCost, CandidateKey, Decision, Scored, Share, State
+from splitd.agent.decide.explanation import Explainer
+from splitd.agent.decide.objective import DEFAULT_OBJECTIVE, OBJECTIVES, Outlook, sigmas_to_deadline
+from splitd.calibration.profile import Floats, Terms
 
-__all__ = [
-    "CandidateCost",
-    "CandidateKey",
-    "CandidateKind",
-    "Decision",
-    "Planner",
-    "PlannerConfig",
-    "Scored",
-    "ServerView",
-    "State",
-    "Terms",
-]
-
-# An exploring batch may be expected to take this much longer than the best choice, no more.
+# An exploring batch may be expected to take this much longer than the best choice, no more: with the default share of
+# two batches in a hundred, exploring then costs at most one per cent of the time.
 _EXPLORE_COST = 1.5
-# Share of the difference's own deviation (median to p90) that a gain must exceed to be worth a switch.
+# Share of the difference's own deviation (median to p90) that a gain must exceed to be worth a switch. Chosen on the
+# replays of docs/method.md: without it the choice flutters between level candidates, with 1.0 real gains are missed.
 _DOUBT = 0.25
-# One table per batch size in use; the columns of more are computed again.
+# One table per batch size in use, and per size of the application's files; beyond it the columns are computed again,
+# which takes as long as ten decisions.
 _MAX_TABLES = 64
 
 
@@ -50,14 +31,15 @@ _MAX_TABLES = 64
 class PlannerConfig:
     """How to choose.
 
-    `privacy`: the input never leaves the device. `hysteresis`: the previous choice stays while the gain of the best one
-    is lost in the prediction's uncertainty, but gives up at most this share of the time. `pinned`: name of a cut
-    (with `pinned_codec`: one candidate) to stay at while the link is up; a pin that names no allowed candidate is void.
+    `privacy`: the input never leaves the device. `hysteresis`: the most that staying with the previous choice may give
+    up, as a share of the time; it stays while the gain of the best one is lost in the prediction's doubt.
+    `objective`: a name in OBJECTIVES. `pinned`: name of a cut (with `pinned_codec`: one candidate) to stay at while the
+    link is up; a pin that names no allowed candidate is void.
     """
 
     privacy: bool = False
     hysteresis: float = 0.03
-    objective: Objective = "p50"
+    objective: str = DEFAULT_OBJECTIVE
     pinned: str | None = None
     pinned_codec: str | None = None
 
@@ -74,7 +56,7 @@ class _Running:
 
 
 class Planner:
-    """Decides by the cost model of docs/method.md; safe to share between threads that bring their own tables."""
+    """Decides by the cost model of docs/method.md. Whoever shares one between threads brings a lock."""
 
     def __init__(self, config: PlannerConfig | None = None) -> None:
         self.config = config or PlannerConfig()
@@ -83,57 +65,68 @@ class Planner:
     def decide(self, costs: Sequence[CandidateCost], state: State) -> Decision:
         """Return the choice among `costs` in this state; hand in the same sequence object again to reuse its columns.
 
-        Local is chosen whenever the link is not up. Raises UsageError unless exactly one candidate is local.
+        Local is chosen whenever no link is up. Raises UsageError unless exactly one candidate is local.
         """
         running = self._running(costs)
         table = running.open
-        prediction = table.predict(state)
-        if not _is_up(state):
-            index, why, explored = table.local, f"the link is {state.link.state}", False
+        terms = table.predict(state)
+        usable = table.usable(state)
+        if usable.sum() == 1:
+            index, why, explored = table.local, self._nothing_usable(table, state), False
         else:
-            index, why, explored = self._choose(running, prediction, state)
-        chosen = explain_one(table, prediction, state, index, why)
-        explain = partial(explain_all, running.everything, state, running.refusals, chosen.cost.key, why)
-        return Decision(chosen, explored, explain)
+            outlook = Outlook(table, terms, state)
+            values = np.where(usable, OBJECTIVES[self.config.objective](outlook), np.inf)
+            index, why, explored = self._choose(running, outlook, values, terms, state)
+        chosen = Explainer(table, state, terms).one(index, why)
+
+        def explain() -> tuple[Scored, ...]:
+            everything = running.everything
+            return Explainer(everything, state, everything.predict(state)).all(running.refusals, chosen.cost.key, why)
+
+        return Decision((Share(chosen, state.batch),), explored, explain)
 
     def soonest_s(self, costs: Sequence[CandidateCost], state: State, *, but: CandidateKey) -> float:
         """Return the median seconds of the soonest candidate other than one; infinity if there is none."""
         table = self._running(costs).open
-        medians = table.predict(state).median
-        allowed = np.ones(len(medians), dtype=bool) if _is_up(state) else table.offloads == 0.0
+        medians = table.predict(state).total_s
+        allowed = table.usable(state)
         if but in table.index:
             allowed[table.index[but]] = False
         return float(medians[allowed].min(initial=np.inf))
 
-    def _choose(self, running: _Running, prediction: Prediction, state: State) -> tuple[int, str, bool]:
+    def _choose(
+        self, running: _Running, outlook: Outlook, values: Floats, terms: Terms[Floats], state: State
+    ) -> tuple[int, str, bool]:
         table = running.open
-        values = score(table, prediction, state, self.config.objective)
         if running.pinned:
             values = np.where(table.offloads > 0.0, values, np.inf)
             return int(values.argmin()), "pinned", False
         best, why = int(values.argmin()), "soonest"
         if state.deadline_s is not None:
-            sigmas = sigmas_to_deadline(table, prediction, state, state.deadline_s)
+            sigmas = np.where(np.isfinite(values), sigmas_to_deadline(outlook, state.deadline_s), -np.inf)
             best = int(np.where(sigmas >= sigmas.max(), values, np.inf).argmin())
             why = "most likely to meet the deadline"
-        elif (kept := self._kept(table, prediction, values, best, state)) is not None:
+        elif (kept := self._kept(table, terms, values, best, state)) is not None:
             return kept, "the previous choice; no other one is surely faster", False
-        if (
-            state.explore
-            and best == table.local
-            and (tried := _uncertain(table, prediction, values, state)) is not None
-        ):
+        if state.explore and best == table.local and (tried := _uncertain(table, outlook, values)) is not None:
             return tried, "explores: it may be faster, and costs little if not", True
         return best, why, False
 
-    def _kept(self, table: CostTable, prediction: Prediction, values: Floats, best: int, state: State) -> int | None:
+    def _kept(self, table: CostTable, terms: Terms[Floats], values: Floats, best: int, state: State) -> int | None:
         """Return the previous choice when the best one's gain does not stand out from the prediction's doubt."""
         previous = None if state.previous is None else table.index.get(state.previous)
         if previous is None or previous == best:
             return None
         gain = float(values[previous] - values[best])
-        doubt = _DOUBT * _doubt_of_difference(prediction, previous, best, state)
+        doubt = _DOUBT * _doubt_of_difference(table, terms, previous, best, state)
         return previous if gain <= min(doubt, self.config.hysteresis * float(values[previous])) else None
+
+    def _nothing_usable(self, table: CostTable, state: State) -> str:
+        """Say why only local is left."""
+        offloading = next((cost for cost in table.costs if cost.kind != "local"), None)
+        name = next(iter(state.servers), "") if offloading is None else offloading.server
+        server = state.server(name)
+        return "nothing else is allowed" if server.is_usable else f"the link is {server.link.state}"
 
     def _running(self, costs: Sequence[CandidateCost]) -> _Running:
         known = self._tables.get(id(costs))
@@ -167,22 +160,25 @@ class Planner:
         return config.pinned == cost.name and config.pinned_codec in {None, cost.codec}
 
 
-def _is_up(state: State) -> bool:
-    return state.link.state == "up" and state.link.up_path is not None
+def _doubt_of_difference(table: CostTable, terms: Terms[Floats], one: int, other: int, state: State) -> float:
+    """Return the deviation of the difference of two predictions: what both share (device, rate, load) cancels out."""
+    spread = table.spread(state, upper=True)
+    device = abs(float(terms.device_s[one] - terms.device_s[other])) * relative_deviation(state.k_dev, upper=True)
+    square = device * device
+    for column, share in ((terms.transfer_s, spread.transfer), (terms.server_s, spread.server)):
+        square += _difference(table, column * share, one, other) ** 2
+    return float(np.sqrt(square))
 
 
-def _doubt_of_difference(prediction: Prediction, one: int, other: int, state: State) -> float:
-    """Return the deviation of the difference of two predictions: what both share (rate, load) cancels out."""
-    link = abs(float(prediction.transfer[one] - prediction.transfer[other]))
-    link *= 0.0 if state.link.up_path is None else relative_deviation(state.link.up_path.residual, upper=True)
-    device = abs(float(prediction.device[one] - prediction.device[other])) * relative_deviation(state.k_dev, upper=True)
-    server = abs(float(prediction.remote[one] - prediction.remote[other]))
-    server *= relative_deviation(state.server.k_srv, upper=True)
-    return float(np.sqrt(link * link + device * device + server * server))
+def _difference(table: CostTable, doubts: Floats, one: int, other: int) -> float:
+    """Return the doubt of a difference: of one server (or none) it is shared, of two servers it adds in square."""
+    first, second = float(doubts[one]), float(doubts[other])
+    servers = {table.costs[i].server for i in (one, other) if table.costs[i].kind != "local"}
+    return abs(first - second) if len(servers) < 2 else float(np.hypot(first, second))
 
 
-def _uncertain(table: CostTable, prediction: Prediction, values: Floats, state: State) -> int | None:
+def _uncertain(table: CostTable, outlook: Outlook, values: Floats) -> int | None:
     """Return the offloading candidate that may turn out fastest, if one may and its expected price is bounded."""
-    lucky = prediction.median - table.deviation(prediction, state, upper=False)
+    lucky = outlook.median - outlook.below
     eligible = (table.offloads > 0.0) & (lucky < values[table.local]) & (values < _EXPLORE_COST * values[table.local])
     return int(np.where(eligible, lucky, np.inf).argmin()) if eligible.any() else None

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload
 from splitd.agent.device.pipeline import Pipeline
 from splitd.agent.device.steering import Steering, decider_config
+from splitd.agent.recorder import RecordedDecider, RecordedEstimator, Recorder, take_snapshot
 from splitd.agent.runtime import (
     AgentMetrics,
     History,
@@ -40,7 +42,7 @@ from splitd.calibration.measure import Obtained, obtain_profile
 from splitd.calibration.profile import CrossingKey, LatencyProfile, ProfilePair, pair_path
 from splitd.errors import ConfigError, OverloadError, ProfileError, UsageError
 from splitd.transport.device import Session
-from splitd.transport.estimate import ProbeConfig, Prober
+from splitd.transport.estimate import LinkEstimator, ProbeConfig, Prober
 from splitd.transport.wire import ClientKeys, Hello, SessionLimits, load_pair, names_hash
 
 log = logging.getLogger(__name__)
@@ -69,9 +71,17 @@ class AgentDaemon:
             opened.callback(intake.close)
             keys = _client_keys(config)  # and so is a missing key
             engine, obtained, guard = self._measure()
-            session = _session(config, engine, keys)
+            recorder = _recorder(config)
+            session = _session(config, engine, keys, recorder)
+            steering = Steering(
+                _decider(config, engine, obtained.profile, guard, recorder),
+                session,
+                partial(_save_profiles, config.calibration.state_dir),
+            )
+            if recorder is not None:
+                opened.callback(recorder.close)
+                recorder.start(partial(steering.inspect, partial(_put_snapshot, recorder)))
             opened.callback(session.close)
-            steering = _steering(config, engine, obtained.profile, guard, session)
             offload = Offload(engine, session)
             pipeline = Pipeline(engine, intake, steering, offload, history=self._history, metrics=self._metrics)
             opened.callback(pipeline.stop)
@@ -92,6 +102,7 @@ class AgentDaemon:
                 steering=steering,
                 intake=intake,
                 pipeline=pipeline,
+                save_recording=_no_recording if recorder is None else partial(_save_recording, config, recorder),
                 opened=opened.pop_all(),
             )
 
@@ -140,6 +151,7 @@ class RunningAgent:
     steering: Steering
     intake: Intake
     pipeline: Pipeline
+    save_recording: Callable[[], Path]
     opened: contextlib.ExitStack
 
     def stop(self) -> None:
@@ -178,6 +190,7 @@ class RunningAgent:
                 "pin": self._pin,
                 "unpin": self._unpin,
                 "recalibrate": self._recalibrate,
+                "record": self._record,
                 "reload": lambda _body: ChangeAnswer(message=self.reload()),
             },
             metrics=self._render_metrics,
@@ -201,6 +214,10 @@ class RunningAgent:
         if not self.pipeline.between_batches(self._measure_anew):
             raise OverloadError("a calibration is under way already")
         return ChangeAnswer(message="measuring anew; requests wait meanwhile, `splitctl wait` tells when it is done")
+
+    def _record(self, _body: Mapping[str, Any]) -> ChangeAnswer:
+        saved = self.save_recording()
+        return ChangeAnswer(message=f"saved in {saved}; `splitd replay --recording {saved}` plays it back")
 
     def _measure_anew(self) -> None:
         try:
@@ -236,15 +253,39 @@ def live_keys(old: PlannerSection, new: PlannerSection) -> tuple[str, ...]:
     return ("planner", "log_level") if same else ("log_level",)
 
 
-def _steering(config: AgentConfig, engine: Engine, profile: LatencyProfile, guard: Guard, session: Session) -> Steering:
-    decider = Decider(
+def _decider(
+    config: AgentConfig, engine: Engine, profile: LatencyProfile, guard: Guard, recorder: Recorder | None
+) -> Decider:
+    make = Decider if recorder is None else partial(RecordedDecider, recorder)
+    return make(
         profile,
         decider_config(config.planner),
         codecs=config.planner.codecs,
         refusals=_refusals(config, profile, guard),
         result_elements=[math.prod(shape) for shape in engine.partition.output_shapes],
     )
-    return Steering(decider, session, partial(_save_profiles, config.calibration.state_dir))
+
+
+def _recorder(config: AgentConfig) -> Recorder | None:
+    """Return the flight recorder, which records nothing before its start; None if it is off."""
+    if config.recorder is False:
+        return None
+    return Recorder(config.calibration.state_dir / "recorder", int(config.recorder * MB))
+
+
+def _put_snapshot(recorder: Recorder, decider: Decider, estimator: LinkEstimator, now_s: float) -> None:
+    recorder.put(take_snapshot(decider, estimator, now_s))
+
+
+def _save_recording(config: AgentConfig, recorder: Recorder) -> Path:
+    """Copy the ring into a folder of its own, named by the time in UTC."""
+    folder = config.calibration.state_dir / "recordings" / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S-%f}"
+    recorder.save(folder)
+    return folder
+
+
+def _no_recording() -> Path:
+    raise UsageError("the recorder is off; set `recorder: 16` (MB) in the agent's configuration and restart it")
 
 
 def _refusals(config: AgentConfig, profile: LatencyProfile, guard: Guard) -> dict[CrossingKey, str]:
@@ -266,11 +307,12 @@ def _save_profiles(state_dir: Path, pair: ProfilePair) -> None:
         log.warning("%s", error)
 
 
-def _session(config: AgentConfig, engine: Engine, keys: ClientKeys | None) -> Session:
+def _session(config: AgentConfig, engine: Engine, keys: ClientKeys | None, recorder: Recorder | None) -> Session:
+    estimator = LinkEstimator() if recorder is None else RecordedEstimator(recorder)
     hello = Hello(engine.model.digest, names_hash(engine.names), __version__, socket.gethostname())
     limits = SessionLimits(window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s)
     prober = Prober(ProbeConfig(share=config.link.probe_share))
-    return Session(config.server.address, hello, keys=keys, limits=limits, prober=prober)
+    return Session(config.server.address, hello, keys=keys, limits=limits, estimator=estimator, prober=prober)
 
 
 def _client_keys(config: AgentConfig) -> ClientKeys | None:

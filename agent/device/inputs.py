@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitd.agent.client import Item, Kind
+from splitd.agent.decide import Wanted
 from splitd.agent.device.batcher import Job
 from splitd.calibration.chain import Throttle
 from splitd.calibration.images import Preprocessing, prepare_image
@@ -39,6 +40,17 @@ class Inputs:
         self._preprocessing = preprocessing
         self._throttle = throttle
         self._batch: Array | None = None
+
+    def wanted(self) -> Wanted:
+        """Return what the Decider has to know of the batch."""
+        files = self.files() if self.kind == "encoded" else None
+        return Wanted(
+            batch=self.size,
+            kind=self.kind,
+            is_image=self.kind != "float32",
+            jpeg_bytes=sum(map(len, files)) if files else 0,
+            deadline_s=min(job.deadline_s for job in self.jobs),
+        )
 
     def files(self) -> tuple[bytes, ...] | None:
         """Return the applications' own files if all of them are JPEG, else None."""

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from splitd.agent.client import Answer
-from splitd.agent.decide import Brain, Decision
+from splitd.agent.decide import Decision, Done, Remote
 from splitd.agent.device.batcher import Job
 from splitd.agent.device.inputs import Inputs
 from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload, Outcome
+from splitd.agent.device.steering import Steering
 from splitd.agent.runtime import AgentMetrics, History, Record
 from splitd.calibration.chain import Engine
 from splitd.errors import InputError, SplitdError
@@ -30,7 +31,7 @@ class Pipeline:
         self,
         engine: Engine,
         intake: Intake,
-        brain: Brain,
+        steering: Steering,
         offload: Offload,
         *,
         history: History,
@@ -38,7 +39,7 @@ class Pipeline:
     ) -> None:
         self._engine = engine
         self._intake = intake
-        self._brain = brain
+        self._steering = steering
         self._offload = offload
         self._history = history
         self._metrics = metrics
@@ -98,11 +99,9 @@ class Pipeline:
     def _run(self, jobs: list[Job]) -> None:
         started_s = time.monotonic()
         inputs = Inputs(jobs, self._engine.preprocessing, self._engine.throttle)
-        decision = self._brain.decide(inputs)
-        deadline_s = min(job.deadline_s for job in jobs)
-        give_up_s = self._brain.give_up_s(decision, inputs.size, started_s, deadline_s)
+        decision = self._steering.decide(inputs.wanted())
         try:
-            outcome = self._offload.run(decision.chosen.cost, inputs, give_up_s)
+            outcome = self._offload.run(decision.chosen.cost, inputs, decision.give_up_s)
         except InputError:  # each job has its own, which says more
             outcome = None
         measured_s = time.monotonic() - started_s
@@ -124,7 +123,8 @@ class Pipeline:
             self.answered += 1
 
     def _learn(self, inputs: Inputs, decision: Decision, outcome: Outcome, measured_s: float) -> None:
-        self._brain.learn(decision, outcome, inputs)
+        rate = self._steering.uplink_rate()
+        lesson = self._steering.learn(decision, _done(inputs, outcome, measured_s, rate))
         chosen, predicted = decision.chosen.cost, decision.chosen.predicted
         record = Record(
             time=time.time(),
@@ -136,8 +136,8 @@ class Pipeline:
             predicted_s=predicted.p50 if predicted else None,
             predicted_p90_s=predicted.p90 if predicted else None,
             measured_s=measured_s,
-            hindsight_s=self._brain.hindsight_s(decision, measured_s),
-            rate_bytes_per_s=self._brain.rate_bytes_per_s(),
+            hindsight_s=lesson.hindsight_s,
+            rate_bytes_per_s=rate,
             wire_bytes=outcome.wire_bytes,
             timings=outcome.timings,
             cause=outcome.cause,
@@ -152,3 +152,19 @@ class Pipeline:
             self.failed += 1
             self._metrics.errors.labels(error.code).inc()
             self._intake.finish(job, error)
+
+
+def _done(inputs: Inputs, outcome: Outcome, measured_s: float, rate_bytes_per_s: float | None) -> Done:
+    """Return what the Decider learns from; plain numbers, so that a recording can hold them."""
+    server = None if outcome.reply is None else outcome.reply.server
+    return Done(
+        now_s=time.monotonic(),
+        measured_s=measured_s,
+        head_s=outcome.timings.get("head", 0.0) + inputs.prepare_s,
+        prepare_s=inputs.prepare_s,
+        samples=inputs.size,
+        kind=inputs.kind,
+        given_up=outcome.source == "finished-locally",
+        remote=None if server is None else Remote(server.queue_s, server.decode_s, server.compute_s),
+        rate_bytes_per_s=rate_bytes_per_s,
+    )

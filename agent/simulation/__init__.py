@@ -4,7 +4,8 @@ Everything that it prints is modelled, and says so.
 """
 
 from splitd.agent.simulation.link import LinkShape
-from splitd.agent.simulation.replay import Setting, costs_of, open_pair, play, policy_names
+from splitd.agent.simulation.recording import PlayedDecision, play_recording
+from splitd.agent.simulation.replay import Setting, open_pair, play, policy_names
 from splitd.agent.simulation.summary import Figures, document, summarise
 from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, Trace, load_load_trace, load_trace, open_trace, steps
 
@@ -13,15 +14,16 @@ __all__ = [
     "Figures",
     "LinkShape",
     "LoadTrace",
+    "PlayedDecision",
     "Setting",
     "Trace",
-    "costs_of",
     "document",
     "load_load_trace",
     "load_trace",
     "open_pair",
     "open_trace",
     "play",
+    "play_recording",
     "policy_names",
     "steps",
     "summarise",

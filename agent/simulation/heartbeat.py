@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from splitd.agent.decide import ReportedQueue
 from splitd.agent.simulation.world import World
 from splitd.transport.device import Pinger
 from splitd.transport.estimate import LinkEstimator, Prober, Transfer
@@ -28,6 +29,11 @@ class Heartbeat:
         self._pinger = Pinger(SessionLimits())
         self._probe_id = 0
         self.probe_bytes = 0
+        self._queue: tuple[float, float] | None = None
+
+    def queue(self, now_s: float) -> ReportedQueue | None:
+        """Return what the last pong said of the server's queue."""
+        return None if self._queue is None else ReportedQueue(self._queue[0], now_s - self._queue[1])
 
     def advance(self, until_s: float, *, busy: bool = False) -> None:
         """Let the time pass; `busy`: a batch is on the link, so nothing is probed."""
@@ -57,7 +63,12 @@ class Heartbeat:
     def _ping(self, *, quiet: bool) -> None:
         sequence = self._pinger.ping(self._now_s, quiet=quiet)
         rtt_s = self._world.ping_s(self._now_s)
-        self._at(self._now_s + rtt_s, lambda t: self._estimator.on_ping(t, self._pinger.pong(t, sequence)))
+        queue_s = self._world.load.at(self._now_s + rtt_s / 2.0)[1]
+        self._at(self._now_s + rtt_s, lambda t: self._ponged(t, sequence, queue_s))
+
+    def _ponged(self, now_s: float, sequence: int, queue_s: float) -> None:
+        self._queue = queue_s, now_s
+        self._estimator.on_ping(now_s, self._pinger.pong(now_s, sequence))
 
     def _probe(self) -> None:
         quiet_s = self._now_s - max(self._world.up.free_s, 0.0)
@@ -65,10 +76,10 @@ class Heartbeat:
         if plan is None:
             return
         self._pinger.on_bulk()
-        crossing = self._world.cross(self._now_s, plan.n_bytes, plan.messages)
+        train = self._world.cross(self._now_s, plan.n_bytes, plan.messages)
         self.probe_bytes += plan.n_bytes
         self._probe_id += 1
-        probe_id, transfer = self._probe_id, self._world.seen(crossing, "probe")
+        probe_id, transfer = self._probe_id, self._world.seen(train, "probe")
         self._at(transfer.ended_s, lambda t: self._came_back(t, probe_id, transfer))
         self._at(self._now_s + plan.late_s, lambda t: self._is_late(t, probe_id))
         self._at(self._now_s + plan.timeout_s, lambda _: self._timed_out(probe_id))

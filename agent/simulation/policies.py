@@ -7,23 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
-from splitd.agent.decide import (
-    CandidateCost,
-    CandidateKey,
-    Floats,
-    Planner,
-    PlannerConfig,
-    ServerView,
-    SpeedFactor,
-    State,
-    patience_s,
-)
+from splitd.agent.decide import CandidateCost, Decider, Decision, Done, Remote, Wanted
 from splitd.agent.simulation.heartbeat import Heartbeat
-from splitd.agent.simulation.world import Outcome, World
+from splitd.agent.simulation.world import SimulatedBatch, World
+from splitd.calibration.profile import Floats, Work, end_to_end
 from splitd.errors import UsageError
 from splitd.transport.estimate import LinkEstimator, Transfer
 
-# What a static system allows a batch before it finishes on the device: the default deadline of the intake.
+# What any batch is allowed before it must be done: the default deadline of the intake.
 STATIC_PATIENCE_S = 10.0
 _EWMA_GAIN = 0.3
 
@@ -37,7 +28,7 @@ class Policy(Protocol):
     def choose(self, now_s: float) -> tuple[CandidateCost, float]:
         """Return the choice and for how many seconds it is waited for."""
 
-    def learn(self, outcome: Outcome, *, given_up: bool) -> None:
+    def learn(self, batch: SimulatedBatch, *, given_up: bool) -> None:
         """Take in what came of the choice."""
 
 
@@ -55,64 +46,55 @@ class Static:
         del now_s
         return self._cost, STATIC_PATIENCE_S
 
-    def learn(self, outcome: Outcome, *, given_up: bool) -> None:
+    def learn(self, batch: SimulatedBatch, *, given_up: bool) -> None:
         """Learn nothing."""
 
 
 class Dynamic:
-    """The daemon's own estimator, prober, load factors and planner."""
+    """The daemon's own estimator, prober and Decider, fed as the daemon feeds them."""
 
-    def __init__(
-        self, costs: tuple[CandidateCost, ...], world: World, planner: PlannerConfig, *, explore: float, batch: int
-    ) -> None:
-        self._costs = costs
-        self._local_s = next(cost.head_s for cost in costs if cost.kind == "local")
-        self._world = world
-        self._planner = Planner(planner)
-        self._explore = explore
+    def __init__(self, decider: Decider, world: World, *, batch: int) -> None:
+        self._decider = decider
         self._batch = batch
         self._estimator = LinkEstimator()
         self._estimator.on_up(0.0)
+        self._decision: Decision | None = None
         self.heartbeat = Heartbeat(world, self._estimator, lambda _: None)
-        self._k_dev, self._k_srv = SpeedFactor(), SpeedFactor()
-        self._previous: CandidateKey | None = None
-        self._batches = self._explored = 0
 
     def advance(self, until_s: float, *, busy: bool = False) -> None:
         """Ping and probe until then."""
         self.heartbeat.advance(until_s, busy=busy)
 
     def choose(self, now_s: float) -> tuple[CandidateCost, float]:
-        """Decide as the daemon does; its pings carry the server's present queue."""
-        state = State(
-            link=self._estimator.estimate(now_s),
-            server=ServerView(self._world.load.at(now_s)[1], self._k_srv.estimate(now_s)),
-            k_dev=self._k_dev.estimate(now_s),
-            batch=self._batch,
-            idle_s=now_s - max(self._world.up.last_s, -3600.0),
-            previous=self._previous,
-            explore=self._explore * self._batches - self._explored >= 1.0,
-        )
-        decision = self._planner.decide(self._costs, state)
-        self._batches += 1
-        self._explored += decision.explored
-        self._previous = decision.chosen.cost.key
-        chosen = decision.chosen
-        rest_s = max(0.0, self._local_s - chosen.cost.head_s) * state.k_dev.p50
-        return chosen.cost, patience_s(chosen.predicted, rest_s)
+        """Decide; the server's queue is what the last pong said."""
+        around = self._decider.look(self._estimator, now_s, self.heartbeat.queue(now_s))
+        wanted = Wanted(self._batch, deadline_s=now_s + STATIC_PATIENCE_S)
+        self._decision = decision = self._decider.decide(wanted, around)
+        return decision.chosen.cost, decision.give_up_s - now_s
 
-    def learn(self, outcome: Outcome, *, given_up: bool) -> None:
-        """Learn speeds and rate; a transfer that was given up makes the rate unknown."""
-        now_s, cost = outcome.finish_s, outcome.cost
-        self._k_dev.observe(now_s, outcome.head_s, cost.head_s + cost.encode_s)
-        if outcome.up is None:
-            return
-        self.heartbeat.on_data()
-        if given_up:
-            self._estimator.on_probe_failed(now_s)
-            return
-        self._k_srv.observe(now_s, outcome.remote_s, cost.decode_s + cost.tail_s)
-        self._estimator.on_transfer(now_s, outcome.up)
+    def learn(self, batch: SimulatedBatch, *, given_up: bool) -> None:
+        """Learn rate and speeds; a request that was given up makes the rate unknown."""
+        now_s, terms = batch.finish_s, batch.terms
+        if batch.up is not None:
+            self.heartbeat.on_data()
+            if given_up:
+                self._estimator.on_probe_failed(now_s)
+            else:
+                self._estimator.on_transfer(now_s, batch.up)
+        is_remote = batch.up is not None and not given_up
+        done = Done(
+            now_s=now_s,
+            measured_s=now_s - batch.start_s,
+            head_s=terms.head_s,
+            prepare_s=0.0,
+            samples=self._batch,
+            kind="uint8",
+            given_up=given_up,
+            remote=Remote(terms.queue_s, terms.decode_s, terms.tail_s) if is_remote else None,
+            rate_bytes_per_s=self._estimator.uplink_rate(now_s),
+        )
+        if self._decision is not None:
+            self._decider.learn(self._decision, done)
 
 
 class Measured:
@@ -121,9 +103,9 @@ class Measured:
     `gain` = 1 trusts the last transfer alone. It shares our pings and probes, so that it can leave local processing.
     """
 
-    def __init__(self, costs: Sequence[CandidateCost], believed: Sequence[float], world: World, *, gain: float) -> None:
+    def __init__(self, costs: Sequence[CandidateCost], believed: Work[Floats], world: World, *, gain: float) -> None:
         self._costs = costs
-        self._believed = np.array(believed)
+        self._believed = believed
         self._wire = np.array([float(cost.wire_bytes) for cost in costs])
         self._gain = gain
         self._rate: float | None = None
@@ -139,15 +121,17 @@ class Measured:
         """Return the argmin of head + D/r + tail."""
         del now_s
         # Without any rate yet: 1 kB/s, which keeps the batch here.
-        times = self._believed + self._wire / (self._rate or 1e3)
-        return self._costs[int(times.argmin())], STATIC_PATIENCE_S
+        transfer_s = self._wire / (self._rate or 1e3)
+        none = np.zeros(len(self._wire))
+        terms = end_to_end(self._believed, transfer_s=transfer_s, return_s=none, rtt_s=none, queue_s=none)
+        return self._costs[int(terms.total_s.argmin())], STATIC_PATIENCE_S
 
-    def learn(self, outcome: Outcome, *, given_up: bool) -> None:
+    def learn(self, batch: SimulatedBatch, *, given_up: bool) -> None:
         """Take in D/T of the batch's transfer."""
-        if outcome.up is not None:
+        if batch.up is not None:
             self._heartbeat.on_data()
             if not given_up:
-                self._take(outcome.up)
+                self._take(batch.up)
 
     def _take(self, transfer: Transfer) -> None:
         rate = transfer.n_bytes / transfer.elapsed_s
@@ -156,7 +140,7 @@ class Measured:
 
 def ewma(costs: tuple[CandidateCost, ...], world: World) -> Measured:
     """Return the policy of the method's cost model with an EWMA of D/T."""
-    return Measured(costs, [c.head_s + c.encode_s + c.decode_s + c.tail_s for c in costs], world, gain=_EWMA_GAIN)
+    return Measured(costs, _columns(costs), world, gain=_EWMA_GAIN)
 
 
 def neurosurgeon(costs: tuple[CandidateCost, ...], world: World) -> Measured:
@@ -172,8 +156,14 @@ def neurosurgeon(costs: tuple[CandidateCost, ...], world: World) -> Measured:
     return Measured(mine, _regressed(mine), world, gain=1.0)
 
 
-def _regressed(costs: Sequence[CandidateCost]) -> list[float]:
-    """Return device plus server seconds with each layer's time replaced by a regression on its input and output size.
+def _columns(costs: Sequence[CandidateCost]) -> Work[Floats]:
+    """Return what both ends compute for each candidate, as calibrated."""
+    columns = np.array([(c.head_s, c.encode_s, c.decode_s, c.tail_s) for c in costs]).T
+    return Work(*columns)
+
+
+def _regressed(costs: Sequence[CandidateCost]) -> Work[Floats]:
+    """Return the work with each layer's time replaced by a regression on its input and output size, without codecs.
 
     The layers of a profile are the segments between two cuts; their sizes are their float32 bytes.
     """
@@ -181,7 +171,8 @@ def _regressed(costs: Sequence[CandidateCost]) -> list[float]:
     server = _layers([-c.tail_s for c in costs], costs)
     heads = np.concatenate(([0.0], np.cumsum(device)))
     tails = np.concatenate((np.cumsum(server[::-1])[::-1], [0.0]))
-    return [float(h + t) for h, t in zip(heads, tails, strict=True)]
+    none = np.zeros(len(costs))
+    return Work(heads, none, none, tails)
 
 
 def _layers(cumulative: Sequence[float], costs: Sequence[CandidateCost]) -> Floats:

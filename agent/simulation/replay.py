@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from splitd.agent.decide import CandidateCost, PlannerConfig, candidate_costs
+from splitd.agent.decide import CandidateCost, Decider, DeciderConfig, candidate_costs, undominated
 from splitd.agent.simulation.link import LinkShape
 from splitd.agent.simulation.policies import Dynamic, Policy, Static, ewma, neurosurgeon
 from splitd.agent.simulation.traces import LoadTrace, Trace
-from splitd.agent.simulation.world import Outcome, World
+from splitd.agent.simulation.world import SimulatedBatch, World
 from splitd.calibration.profile import ProfilePair, load_pair
 from splitd.errors import UsageError
+from splitd.native.plan import raw_sent_bytes
 
 FIXED = ("dynamic", "local", "full", "jpeg", "ewma", "neurosurgeon", "oracle")
 # The daemon has long connected and probed when its first batch comes.
 WARM_UP_S = 3.0
 # The device keeps pace when it works alone, with a little room.
 _INTERVAL = 1.05
+# What a pair of profiles does not say: the outputs are the logits of 1000 classes, as of most image classifiers.
+RESULT_ELEMENTS = (1000,)
+_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is replayed: one batch size of one profile over one link."""
+    """What is replayed: one batch size of one pair of profiles over one link."""
 
-    costs: tuple[CandidateCost, ...]
+    pair: ProfilePair
     batch: int
     shape: LinkShape
     load: LoadTrace
-    planner: PlannerConfig
-    explore: float = 0.02
+    config: DeciderConfig = field(default_factory=DeciderConfig)
     interval_s: float | None = None
     deadline_s: float | None = None
     seed: int = 0
+
+    @cached_property
+    def costs(self) -> tuple[CandidateCost, ...]:
+        """Return every candidate that the pair of profiles and the configuration allow for the batch size."""
+        return costs_of(self.pair, self.batch, privacy=self.config.planner.privacy)
 
     @property
     def local(self) -> CandidateCost:
@@ -78,7 +87,22 @@ def costs_of(pair: ProfilePair, batch: int, *, privacy: bool = False) -> tuple[C
     def allowed(k: int, codec: str) -> bool:
         return (k, codec) not in pair.refused and (k > 0 or not privacy)
 
-    return candidate_costs(pair.device, pair.server, batch, pair.device.key.codecs, allowed)
+    result_bytes = sum(raw_sent_bytes(elements * batch, _FLOAT32_BYTES) for elements in RESULT_ELEMENTS)
+    return candidate_costs(pair.device, pair.server, batch, pair.device.key.codecs, allowed, result_bytes=result_bytes)
+
+
+def decider_of(setting: Setting) -> Decider:
+    """Return the daemon's Decider with the profiles and the configuration of a replay."""
+    pair = setting.pair
+    decider = Decider(
+        pair.device,
+        setting.config,
+        codecs=pair.device.key.codecs,
+        refusals=dict.fromkeys(pair.refused, "refused when the pair was saved"),
+        result_elements=RESULT_ELEMENTS,
+    )
+    decider.follow(pair.server)
+    return decider
 
 
 def policy_names(costs: Sequence[CandidateCost]) -> tuple[str, ...]:
@@ -98,7 +122,7 @@ def play(
     """
     world = World(trace, setting.shape, setting.load, seed=setting.seed)
     policy = None if name == "oracle" else _policy(name, world, setting)
-    rivals = tuple(_undominated(setting.costs))
+    rivals = undominated(setting.costs)
     played, free_s = [], 0.0
     for index in range(max(1, int(trace.duration_s / setting.pace_s))):
         start_s = max(WARM_UP_S + index * setting.pace_s, free_s)
@@ -106,42 +130,42 @@ def play(
             policy.advance(start_s)
         best_s, best = min((world.foretell(cost, index, start_s), i) for i, cost in enumerate(rivals))
         if policy is None:
-            outcome = world.run(rivals[best], index, start_s)
+            batch = world.run(rivals[best], index, start_s)
         else:
-            outcome = _one_batch(policy, world, setting, index, start_s)
-        free_s = outcome.finish_s
-        played.append(Played(free_s - start_s, best_s, outcome.cost.label))
+            batch = _one_batch(policy, world, setting, index, start_s)
+        free_s = batch.finish_s
+        played.append(Played(free_s - start_s, best_s, batch.cost.label))
         progress((index + 1) * setting.pace_s / trace.duration_s)
     return tuple(played)
 
 
-def _one_batch(policy: Policy, world: World, setting: Setting, index: int, start_s: float) -> Outcome:
+def _one_batch(policy: Policy, world: World, setting: Setting, index: int, start_s: float) -> SimulatedBatch:
     cost, patience_s = policy.choose(start_s)
     if cost.kind == "local":
-        outcome = world.run(cost, index, start_s)
-        policy.advance(outcome.finish_s)
-        policy.learn(outcome, given_up=False)
-        return outcome
-    policy.advance(start_s + world.head_s(cost, index))
-    outcome = world.run(cost, index, start_s)
-    given_up = outcome.finish_s > start_s + patience_s
+        batch = world.run(cost, index, start_s)
+        policy.advance(batch.finish_s)
+        policy.learn(batch, given_up=False)
+        return batch
+    policy.advance(start_s + world.device_s(cost, index))
+    batch = world.run(cost, index, start_s)
+    given_up = batch.terms.total_s > patience_s
     if given_up:
-        outcome = replace(outcome, finish_s=start_s + patience_s + _rest_s(world, setting, cost, index))
-    policy.advance(outcome.finish_s, busy=True)
-    policy.learn(outcome, given_up=given_up)
-    return outcome
+        batch = batch.given_up(patience_s, _rest_s(world, setting, cost, index))
+    policy.advance(batch.finish_s, busy=True)
+    policy.learn(batch, given_up=given_up)
+    return batch
 
 
 def _rest_s(world: World, setting: Setting, cost: CandidateCost, index: int) -> float:
     """Return how long the device needs to finish from the activation it kept."""
-    whole_s = world.head_s(setting.local, index)
-    return max(0.0, whole_s - world.head_s(replace(cost, encode_s=0.0), index))
+    whole_s = world.device_s(setting.local, index)
+    return max(0.0, whole_s - world.device_s(replace(cost, encode_s=0.0), index))
 
 
 def _policy(name: str, world: World, setting: Setting) -> Policy:
     costs = setting.costs
     if name == "dynamic":
-        return Dynamic(costs, world, setting.planner, explore=setting.explore, batch=setting.batch)
+        return Dynamic(decider_of(setting), world, batch=setting.batch)
     if name in {"ewma", "neurosurgeon"}:
         return (ewma if name == "ewma" else neurosurgeon)(costs, world)
     found = [cost for cost in costs if _is(name, cost)]
@@ -155,14 +179,3 @@ def _is(name: str, cost: CandidateCost) -> bool:
     if name in {"full", "jpeg"}:
         return cost.kind == "full" and cost.codec.startswith("raw" if name == "full" else "jpeg")
     return cost.kind == "local" if name == "local" else cost.kind == "split" and f"static:{cost.name}" == name
-
-
-def _undominated(costs: Sequence[CandidateCost]) -> list[CandidateCost]:
-    """Return the candidates that hindsight has to look at: no other is at least as good in every term."""
-    terms = {c.key: (c.head_s + c.encode_s, c.wire_bytes, c.decode_s + c.tail_s, c.kind != "local") for c in costs}
-
-    def beaten(cost: CandidateCost) -> bool:
-        mine = terms[cost.key]
-        return any(o != mine and all(a <= b for a, b in zip(o, mine, strict=True)) for o in terms.values())
-
-    return [cost for cost in costs if not beaten(cost)]

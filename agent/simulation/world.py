@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import exp
 
-from splitd.agent.decide import CHUNK_HEADER_BYTES, CandidateCost
+from splitd.agent.decide import CandidateCost
 from splitd.agent.simulation.link import LinkShape, SimulatedLink
 from splitd.agent.simulation.traces import LoadTrace, Trace
-from splitd.native.plan import DEFAULT_TARGET_BYTES, MIN_CHUNKS
+from splitd.calibration.profile import Terms, end_to_end
+from splitd.native.plan import raw_chunk_count
 from splitd.transport.estimate import Arrival, Transfer, TransferKind
 
 # Time stamps of a Python receiver are late by about this much.
@@ -18,9 +20,12 @@ JITTER_S = 2e-4
 NOISE = 0.03
 _NOISES = 4096
 
+# Sends (or only would send) messages of these sizes at a time; returns when each has arrived.
+Sender = Callable[[float, Sequence[int]], list[float]]
+
 
 @dataclass(frozen=True)
-class Crossing:
+class Train:
     """One transfer up, as the sender's clock saw it begin and every message of it arrive."""
 
     sent_s: float
@@ -30,15 +35,28 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One batch: `finish_s` on the simulated clock; `head_s` and `remote_s` what device and server computed."""
+class SimulatedBatch:
+    """One batch from `start_s` on, on the simulated clock; `up` is what both ends saw of its transfer.
+
+    `terms` is what it took, or would have taken had it not been given up; it ended `late_s` after them (before them, if
+    negative).
+    """
 
     cost: CandidateCost
     start_s: float
-    head_s: float
-    finish_s: float
-    remote_s: float = 0.0
+    terms: Terms[float]
     up: Transfer | None = None
+
+    late_s: float = 0.0
+
+    @property
+    def finish_s(self) -> float:
+        """When the answer was there."""
+        return self.start_s + self.terms.total_s + self.late_s
+
+    def given_up(self, patience_s: float, rest_s: float) -> SimulatedBatch:
+        """Return the batch as it ends when the server is waited for no longer, and the rest is done on the device."""
+        return replace(self, late_s=patience_s + rest_s - self.terms.total_s)
 
 
 class World:
@@ -56,56 +74,64 @@ class World:
         self._noise = [exp(draw.gauss(0.0, noise)) for _ in range(_NOISES)]
         self._jitter = random.Random(seed + 1)  # noqa: S311
 
-    def head_s(self, cost: CandidateCost, index: int) -> float:
-        """Return how long the device works on batch number `index` before it can send."""
+    def device_s(self, cost: CandidateCost, index: int) -> float:
+        """Return what head and encoding take for one batch."""
         return (cost.head_s + cost.encode_s) * self._noise[index % _NOISES]
-
-    def remote_s(self, cost: CandidateCost, index: int, arrived_s: float) -> tuple[float, float]:
-        """Return (queue, compute) seconds on the server of something that has arrived."""
-        k_srv, queue_s = self.load.at(arrived_s)
-        return queue_s, (cost.decode_s + cost.tail_s) * k_srv * self._noise[(index + _NOISES // 2) % _NOISES]
 
     def foretell(self, cost: CandidateCost, index: int, start_s: float) -> float:
         """Return how long a batch would take from `start_s`, without letting it happen."""
-        head_s = self.head_s(cost, index)
-        if cost.kind == "local":
-            return head_s
-        arrived_s = self.up.arrivals(start_s + head_s, (cost.wire_bytes,))[0]
-        queue_s, compute_s = self.remote_s(cost, index, arrived_s)
-        done_s = arrived_s + queue_s + compute_s
-        return self.down.arrivals(done_s, (cost.result_bytes,))[0] - start_s
+        return self._through(cost, index, start_s, self.up.arrivals, self.down.arrivals).total_s
 
-    def run(self, cost: CandidateCost, index: int, start_s: float) -> Outcome:
+    def run(self, cost: CandidateCost, index: int, start_s: float) -> SimulatedBatch:
         """Let a batch happen."""
-        head_s = self.head_s(cost, index)
         if cost.kind == "local":
-            return Outcome(cost, start_s, head_s, start_s + head_s)
-        crossing = self.cross(start_s + head_s, cost.wire_bytes)
-        queue_s, compute_s = self.remote_s(cost, index, crossing.arrivals_s[-1])
-        done_s = crossing.arrivals_s[-1] + queue_s + compute_s
-        finish_s = self.down.send(done_s, (cost.result_bytes,))[0]
+            return SimulatedBatch(cost, start_s, self._through(cost, index, start_s, self.up.send, self.down.send))
+        train = self.cross(start_s + self.device_s(cost, index), cost.wire_bytes)
+        terms = self._through(cost, index, start_s, lambda _at_s, _sizes: train.arrivals_s, self.down.send)
         # The report that comes before the result is tiny: one delay back.
-        return Outcome(cost, start_s, head_s, finish_s, compute_s, self.seen(crossing, "data"))
+        return SimulatedBatch(cost, start_s, terms, self.seen(train, "data"))
 
-    def cross(self, start_s: float, n_bytes: int, messages: int | None = None) -> Crossing:
+    def _through(self, cost: CandidateCost, index: int, start_s: float, up: Sender, down: Sender) -> Terms[float]:
+        """Return the true terms of the cost model for one batch."""
+        work, device_noise = cost.work, self._noise[index % _NOISES]
+        sent_s = start_s + self.device_s(cost, index)
+        if cost.kind == "local":
+            return end_to_end(work, transfer_s=0.0, return_s=0.0, rtt_s=0.0, queue_s=0.0, k_dev=device_noise)
+        arrived_s = up(sent_s, (cost.wire_bytes,))[-1]
+        k_srv, queue_s = self.load.at(arrived_s)
+        k_srv *= self._noise[(index + _NOISES // 2) % _NOISES]
+        done_s = arrived_s + queue_s + (work.decode_s + work.tail_s) * k_srv
+        finish_s = down(done_s, (cost.result_bytes,))[0]
+        delay_s = self.shape.delay_s
+        return end_to_end(
+            work,
+            transfer_s=arrived_s - sent_s - delay_s,
+            return_s=finish_s - done_s - delay_s,
+            rtt_s=2.0 * delay_s,
+            queue_s=queue_s,
+            k_dev=device_noise,
+            k_srv=k_srv,
+        )
+
+    def cross(self, start_s: float, n_bytes: int, messages: int | None = None) -> Train:
         """Send a train of messages up."""
-        count = messages or max(MIN_CHUNKS, -(-n_bytes // (DEFAULT_TARGET_BYTES + CHUNK_HEADER_BYTES)))
+        count = messages or raw_chunk_count(n_bytes, 1)
         size, rest = divmod(n_bytes, count)
         sizes = [size + (i < rest) for i in range(count)]
         idle_s = start_s - self.up.last_s
-        return Crossing(start_s, idle_s, self.up.send(start_s, sizes), sizes)
+        return Train(start_s, idle_s, self.up.send(start_s, sizes), sizes)
 
-    def seen(self, crossing: Crossing, kind: TransferKind) -> Transfer:
+    def seen(self, train: Train, kind: TransferKind) -> Transfer:
         """Return a crossing as the two ends report it: late time stamps, and no common clock."""
-        stamps = sorted(t + abs(self._jitter.gauss(0.0, JITTER_S)) for t in crossing.arrivals_s)
+        stamps = sorted(t + abs(self._jitter.gauss(0.0, JITTER_S)) for t in train.arrivals_s)
         return Transfer(
             direction="up",
             kind=kind,
-            started_s=crossing.sent_s,
+            started_s=train.sent_s,
             ended_s=stamps[-1] + self.shape.delay_s + abs(self._jitter.gauss(0.0, JITTER_S)),
-            idle_before_s=crossing.idle_s,
-            n_bytes=sum(crossing.sizes),
-            arrivals=tuple(Arrival(t + 1000.0, size) for t, size in zip(stamps, crossing.sizes, strict=True)),
+            idle_before_s=train.idle_s,
+            n_bytes=sum(train.sizes),
+            arrivals=tuple(Arrival(t + 1000.0, size) for t, size in zip(stamps, train.sizes, strict=True)),
         )
 
     def ping_s(self, start_s: float) -> float:
