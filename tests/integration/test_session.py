@@ -51,10 +51,12 @@ def endpoint(on_request=answer, **options) -> Iterator[Endpoint]:  # type: ignor
     worker = threading.Thread(target=work)
     worker.start()
     server.start()
-    yield server
-    requests.put(None)
-    worker.join()
-    server.close()
+    try:
+        yield server
+    finally:
+        requests.put(None)
+        worker.join()
+        server.close()
 
 
 @contextlib.contextmanager
@@ -62,8 +64,10 @@ def session(address: str, digest: str = MODEL, limits: SessionLimits = QUICK, **
     """A device."""
     device = Session(address, Hello(digest, CUTS, "1", "device"), limits=limits, **options)
     device.start()
-    yield device
-    device.close()
+    try:
+        yield device
+    finally:
+        device.close()
 
 
 def ready(device: Session) -> Session:
@@ -296,7 +300,7 @@ def test_an_idle_session_hears_how_loaded_the_server_is() -> None:
         ready(device)
         with device._changed:
             assert device._changed.wait_for(lambda: device._core.server_load is not None, PATIENCE_S)
-        view = device.server_view()
+        view = device.reported_load()
         assert view is not None
         assert (view.queue_s, view.load) == (0.5, 0.25)
 

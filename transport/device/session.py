@@ -13,6 +13,7 @@ from typing import TypeVar
 import zmq
 
 from splitd.errors import DeadlineError, LinkError
+from splitd.ownership import confined, guarded
 from splitd.transport.device.dealer import Dealer, LinkEvent
 from splitd.transport.device.exchange import Exchange
 from splitd.transport.device.requests import Outcome, RequestMeta
@@ -49,7 +50,7 @@ class SessionStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerView:
+class ReportedLoad:
     """The server's own last word about its load: seconds a request would wait, share busy, and how old that word is."""
 
     queue_s: float
@@ -81,10 +82,12 @@ class Session:
         self.clock = clock
         self._keys = keys
         self._limits = limits or SessionLimits()
-        self._estimator = estimator or LinkEstimator()
         self._on_state = on_state
-        self._core = SessionCore(hello, self._limits, self._estimator, prober=prober)
         self._changed = threading.Condition()
+        learner = estimator or LinkEstimator()
+        core = SessionCore(hello, self._limits, learner, prober=prober)
+        self._core = guarded(core, self._changed, "session core")
+        self._estimator = guarded(learner, self._changed, "link estimator")
         self._wakeup = WakeUp()
         self._closing = False
         self._told = ("", "")
@@ -93,7 +96,9 @@ class Session:
     def start(self) -> None:
         """Begin to connect; returns at once. Raises ConfigError for an address that is none."""
         dealer = Dealer(self.address, self._keys, self._limits)
-        self._thread = threading.Thread(target=self._run, args=(dealer,), name="splitd-session", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(confined(dealer, "session socket"),), name="splitd-session", daemon=True
+        )
         self._thread.start()
 
     def close(self, reason: str = "the device closes") -> None:
@@ -145,13 +150,13 @@ class Session:
         with self._changed:
             return look(self._estimator, self.clock())
 
-    def server_view(self) -> ServerView | None:
+    def reported_load(self) -> ReportedLoad | None:
         """Return the server's last report of its load; None if there is none in this session."""
         with self._changed:
             load = self._core.server_load
             if load is None:
                 return None
-            return ServerView(load.queue_s, load.load, self.clock() - self._core.server_load_s)
+            return ReportedLoad(load.queue_s, load.load, self.clock() - self._core.server_load_s)
 
     def open(self, request: RequestMeta) -> Exchange:
         """Begin a request.
@@ -231,13 +236,15 @@ class Session:
         self._tell_state()
 
     def _poll(self, dealer: Dealer) -> None:
+        with self._changed:
+            now_s = self.clock()
+            wake_s = self._core.next_wake_s(now_s)
+            blocked = bool(len(self._core.outbox)) and self._core.is_connected
         poller = zmq.Poller()
-        blocked = bool(len(self._core.outbox)) and self._core.is_connected
         poller.register(dealer.socket, zmq.POLLIN | (zmq.POLLOUT if blocked else 0))
         poller.register(dealer.monitor, zmq.POLLIN)
         poller.register(self._wakeup, zmq.POLLIN)
-        now_s = self.clock()
-        poller.poll(max(0, math.ceil((self._core.next_wake_s(now_s) - now_s) * 1e3)))
+        poller.poll(max(0, math.ceil((wake_s - now_s) * 1e3)))  # without the lock: callers go on meanwhile
 
     def _take_messages(self, dealer: Dealer) -> None:
         for _ in range(_MAX_BATCH):

@@ -12,6 +12,7 @@ from typing import Any
 import zmq
 
 from splitd.errors import LinkError, OverloadError, UsageError
+from splitd.ownership import confined, guarded
 from splitd.transport.server.client_record import ClientRecord
 from splitd.transport.server.endpoint_core import EndpointCore, EndpointCounters
 from splitd.transport.server.incoming import IncomingRequest
@@ -70,7 +71,8 @@ class Endpoint:
         self._model_digest = model_digest
         self._on_request = on_request
         self._clock = clock
-        self._core = EndpointCore(
+        self._lock = threading.RLock()
+        core = EndpointCore(
             model_digest=model_digest,
             cut_names_hash=cut_names_hash,
             limits=self._limits,
@@ -78,13 +80,14 @@ class Endpoint:
             load=load,
             on_gone=self._on_gone,
         )
-        self._lock = threading.Lock()
-        self._requests: dict[RequestKey, IncomingRequest] = {}
+        self._core = guarded(core, self._lock, "endpoint core")
+        self._requests: dict[RequestKey, IncomingRequest] = guarded({}, self._lock, "endpoint requests")
         self._wakeup = WakeUp()
         self._closing: str | None = None
         self._blocked = False
-        self._router = Router(bind, keys, allow, self._limits)
-        self.address = self._router.address
+        router = Router(bind, keys, allow, self._limits)
+        self.address = router.address
+        self._router = confined(router, "endpoint socket")
         self._thread = threading.Thread(target=self._run, name="splitd-endpoint", daemon=True)
 
     def start(self) -> None:
@@ -181,6 +184,7 @@ class Endpoint:
         self._wakeup.clear()
         self._take_messages()
         with self._lock:
+            self._core.counters.cut_off_connections = self._router.guard.cut_off
             self._core.on_tick(self._clock())
             self._blocked = not self._flush()
 

@@ -57,6 +57,7 @@ class EndpointCounters:
     overloads: int = 0
     abandoned_transfers: int = 0
     lost_clients: int = 0
+    cut_off_connections: int = 0  # counted by the shell
 
 
 def random_epoch() -> int:
