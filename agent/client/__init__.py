@@ -50,6 +50,7 @@ from splitd.agent.client.protocol import (
     encode_error,
     request_id_of,
 )
+from splitd.agent.client.sockets import claim_socket, release_socket, share_socket
 from splitd.agent.client.units import duration, ms, rate, size
 
 __all__ = [
@@ -92,14 +93,17 @@ __all__ = [
     "SplitRow",
     "Splits",
     "Status",
+    "claim_socket",
     "decode_request",
     "duration",
     "encode_answer",
     "encode_error",
     "ms",
     "rate",
+    "release_socket",
     "request_id_of",
     "routes_of",
     "schema",
+    "share_socket",
     "size",
 ]

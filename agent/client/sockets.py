@@ -14,7 +14,7 @@ MAX_PATH_BYTES = 107  # sockaddr_un.sun_path, less its terminating zero
 SOCKET_MODE = 0o660
 
 
-def claim(path: Path) -> None:
+def claim_socket(path: Path) -> None:
     """Make `path` free for a new socket: remove a stale one, refuse one on which a daemon answers.
 
     Raises:
@@ -35,7 +35,7 @@ def claim(path: Path) -> None:
     path.unlink()
 
 
-def share(path: Path, group: str | None) -> None:
+def share_socket(path: Path, group: str | None) -> None:
     """Set mode 0660 on a bound socket, and its group if one is given.
 
     Raises:
@@ -52,7 +52,7 @@ def share(path: Path, group: str | None) -> None:
         raise ConfigError([f"{path}: the daemon is not a member of group {group!r}, so cannot share with it"]) from None
 
 
-def release(path: Path) -> None:
+def release_socket(path: Path) -> None:
     """Remove a socket file at shutdown; one that is already gone is fine."""
     with contextlib.suppress(OSError):
         path.unlink()

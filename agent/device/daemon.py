@@ -6,23 +6,18 @@ import contextlib
 import logging
 import math
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from splitd import __version__
-from splitd.agent.client import ChangeAnswer, PinBody
-from splitd.agent.configuration import AgentConfig, PlannerSection, load_config, reloaded
+from splitd.agent.configuration import AgentConfig
 from splitd.agent.decide import Decider
 from splitd.agent.device import views
 from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload
 from splitd.agent.device.pipeline import Pipeline
+from splitd.agent.device.running import RunningAgent, calibrate
 from splitd.agent.device.steering import Steering, decider_config
 from splitd.agent.recorder import RecordedDecider, RecordedEstimator, Recorder, take_snapshot
 from splitd.agent.runtime import (
@@ -32,22 +27,20 @@ from splitd.agent.runtime import (
     Routes,
     View,
     accuracy_settings,
-    calibration_settings,
     open_engine,
     starting_routes,
 )
 from splitd.calibration.accuracy import Guard, obtain_guard
 from splitd.calibration.chain import Engine
-from splitd.calibration.measure import Obtained, obtain_profile
+from splitd.calibration.measure import Obtained
 from splitd.calibration.profile import CrossingKey, LatencyProfile, ProfilePair, pair_path
-from splitd.errors import ConfigError, OverloadError, ProfileError, UsageError
+from splitd.errors import ConfigError, ProfileError, UsageError
 from splitd.transport.device import Session
 from splitd.transport.estimate import LinkEstimator, ProbeConfig, Prober
 from splitd.transport.wire import ClientKeys, Hello, SessionLimits, load_pair, names_hash
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 10.0  # what is in flight when the agent is told to stop gets this long: as long as a request's own deadline
 MB = 1_000_000
 
 
@@ -130,127 +123,6 @@ class AgentDaemon:
         )
         log.info("accuracy: %s", guard.basis)
         return engine, obtained, guard
-
-
-@dataclass
-class RunningAgent:
-    """An agent that is ready. See splitd.agent.runtime.service.Running.
-
-    `config` is the configuration in force, `obtained` the latency profile in use, and `opened` closes what was opened:
-    the pipeline, the session, the intake.
-    """
-
-    path: Path
-    config: AgentConfig
-    phase: Phase
-    history: History
-    metrics: AgentMetrics
-    engine: Engine
-    obtained: Obtained
-    session: Session
-    steering: Steering
-    intake: Intake
-    pipeline: Pipeline
-    save_recording: Callable[[], Path]
-    opened: contextlib.ExitStack
-
-    def stop(self) -> None:
-        """Answer what is in flight, then close everything."""
-        self.phase.stop()
-        self.intake.drain(DRAIN_S)
-        self.opened.close()
-
-    def reload(self) -> str:
-        """Read the file again; the planner's part and the log level change now, the rest at a restart."""
-        fresh = load_config(self.path, AgentConfig)
-        message, self.config = reloaded(self.config, fresh, live=live_keys(self.config.planner, fresh.planner))
-        self.steering.reconfigure(self.config.planner)
-        return message
-
-    def alive(self) -> bool:
-        """Tell whether the work loop gets on."""
-        return self.pipeline.alive()
-
-    def summary(self) -> str:
-        """Return the state in one line."""
-        return views.state(self)[1]
-
-    def routes(self) -> Routes:
-        """Return what the control socket serves."""
-        return Routes(
-            daemon="agent",
-            views={
-                "status": lambda _query: views.status(self),
-                "splits": partial(views.splits, self),
-                "link": lambda _query: views.link(self),
-                "explain": partial(views.explain, self),
-                "history": partial(views.history, self.history),
-            },
-            changes={
-                "pin": self._pin,
-                "unpin": self._unpin,
-                "recalibrate": self._recalibrate,
-                "record": self._record,
-                "reload": lambda _body: ChangeAnswer(message=self.reload()),
-            },
-            metrics=self._render_metrics,
-        )
-
-    def _pin(self, body: Mapping[str, Any]) -> ChangeAnswer:
-        try:
-            wanted = PinBody.model_validate(body, strict=True)
-        except ValidationError:
-            raise UsageError("pin: `cut` is the name of a cut, `codec` a codec's or null") from None
-        if self.config.planner.privacy and wanted.cut == self.engine.names[0]:
-            raise UsageError("pin: privacy mode is on, so the input never leaves this device")
-        self.steering.pin(wanted.cut, wanted.codec)
-        return ChangeAnswer(message=f"pinned to {self.steering.pinned}; `splitctl unpin` undoes it")
-
-    def _unpin(self, _body: Mapping[str, Any]) -> ChangeAnswer:
-        self.steering.unpin()
-        return ChangeAnswer(message="the split is chosen for each batch again")
-
-    def _recalibrate(self, _body: Mapping[str, Any]) -> ChangeAnswer:
-        if not self.pipeline.between_batches(self._measure_anew):
-            raise OverloadError("a calibration is under way already")
-        return ChangeAnswer(message="measuring anew; requests wait meanwhile, `splitctl wait` tells when it is done")
-
-    def _record(self, _body: Mapping[str, Any]) -> ChangeAnswer:
-        saved = self.save_recording()
-        return ChangeAnswer(message=f"saved in {saved}; `splitd replay --recording {saved}` plays it back")
-
-    def _measure_anew(self) -> None:
-        try:
-            self.obtained = calibrate(self.config, self.engine, self.phase, fresh=True)
-            self.steering.replace_profile(self.obtained.profile)
-        finally:  # a calibration that failed leaves the old profile in use
-            self.phase.set("ready", f"profile {self.obtained.source}")
-
-    def _render_metrics(self) -> bytes:
-        link = self.session.link()
-        self.metrics.rate.set(link.up.p50 if link.up else float("nan"))
-        self.metrics.rtt.set(link.rtt_s.p50 if link.rtt_s else float("nan"))
-        self.metrics.queued.set(self.intake.queued())
-        return self.metrics.render()
-
-
-def calibrate(config: AgentConfig, engine: Engine, phase: Phase, *, fresh: bool) -> Obtained:
-    """Return the latency profile; raises StoppedError when the agent is to stop, ModelError and CodecError."""
-    return obtain_profile(
-        engine.model,
-        engine.partition,
-        calibration_settings(config),
-        state_dir=config.calibration.state_dir,
-        fresh=fresh,
-        progress=phase.calibrating,
-    )
-
-
-def live_keys(old: PlannerSection, new: PlannerSection) -> tuple[str, ...]:
-    """Return the keys that may change while the daemon runs: what was calibrated at the start is not among them."""
-    calibrated = ("cuts", "codecs", "jpeg_qualities")
-    same = all(getattr(old, key) == getattr(new, key) for key in calibrated)
-    return ("planner", "log_level") if same else ("log_level",)
 
 
 def _decider(

@@ -10,8 +10,16 @@ from typing import Any
 
 import zmq
 
-from splitd.agent.client import Answer, decode_request, encode_answer, encode_error, request_id_of
-from splitd.agent.client import sockets as local_socket
+from splitd.agent.client import (
+    Answer,
+    claim_socket,
+    decode_request,
+    encode_answer,
+    encode_error,
+    release_socket,
+    request_id_of,
+    share_socket,
+)
 from splitd.agent.configuration import IntakeConfig
 from splitd.agent.device.batcher import Batcher, Job
 from splitd.errors import DeadlineError, InputError, LinkError, SplitdError
@@ -101,11 +109,11 @@ class Intake:
         if self._thread.ident is not None:
             self._thread.join()
         self._context.destroy(linger=200)
-        local_socket.release(self._config.socket)
+        release_socket(self._config.socket)
 
     def _bind(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes], zmq.Socket[bytes]]:
         path = self._config.socket
-        local_socket.claim(path)
+        claim_socket(path)
         router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         router.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         router.setsockopt(zmq.MAXMSGSIZE, int(self._config.max_request_mb * BYTES_PER_MB))
@@ -113,7 +121,7 @@ class Intake:
         router.setsockopt(zmq.SNDHWM, HIGH_WATER)
         router.setsockopt(zmq.RCVHWM, HIGH_WATER)
         router.bind(f"ipc://{path}")
-        local_socket.share(path, self._config.group)
+        share_socket(path, self._config.group)
         wake_in: zmq.Socket[bytes] = self._context.socket(zmq.PUSH)
         wake_out: zmq.Socket[bytes] = self._context.socket(zmq.PULL)
         wake_out.bind("inproc://wake")

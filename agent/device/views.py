@@ -6,7 +6,6 @@ import math
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from splitd import __version__
 from splitd.agent.client import (
@@ -29,12 +28,10 @@ from splitd.agent.client import (
 )
 from splitd.agent.configuration import AgentConfig
 from splitd.agent.decide import CandidateCost, Scored
+from splitd.agent.device.parts import AgentParts
 from splitd.agent.runtime import History, Phase, Query, configured_model, device_view, loaded_model, positive, whole
 from splitd.calibration.chain import Engine
 from splitd.transport.estimate import LinkEstimate, Quantiles
-
-if TYPE_CHECKING:
-    from splitd.agent.device.daemon import RunningAgent
 
 RECORDS_SHOWN = 20  # of the history, unless another number is asked for
 NO_LINK = LinkView(state="unknown", rtt_s=None, up_bytes_per_s=None, down_bytes_per_s=None)
@@ -73,7 +70,7 @@ def starting(config: AgentConfig, phase: Phase, engine: Engine | None) -> AgentS
     )
 
 
-def state(agent: RunningAgent) -> tuple[DaemonState, str]:
+def state(agent: AgentParts) -> tuple[DaemonState, str]:
     """Return the state and its explanation; ready without a server is degraded."""
     phase = agent.phase
     if phase.state != "ready":
@@ -85,7 +82,7 @@ def state(agent: RunningAgent) -> tuple[DaemonState, str]:
     return "degraded", f"working locally, server {peer.address} is {peer.state}{why}"
 
 
-def status(agent: RunningAgent) -> AgentStatus:
+def status(agent: AgentParts) -> AgentStatus:
     """Return the state at a glance."""
     name, text = state(agent)
     known = {
@@ -101,7 +98,7 @@ def status(agent: RunningAgent) -> AgentStatus:
     return starting(agent.config, agent.phase, agent.engine).model_copy(update=known)
 
 
-def splits(agent: RunningAgent, query: Query) -> Splits:
+def splits(agent: AgentParts, query: Query) -> Splits:
     """Return every cut with its size, its calibrated times and what each codec sends."""
     batch = whole(query, "batch") or 1
     partition, profile = agent.engine.partition, agent.steering.profile
@@ -126,7 +123,7 @@ def splits(agent: RunningAgent, query: Query) -> Splits:
     return Splits(batch=batch, splits=tuple(rows))
 
 
-def link(agent: RunningAgent) -> LinkDocument:
+def link(agent: AgentParts) -> LinkDocument:
     """Return the link estimate with its bounds."""
     estimate = agent.session.link()
     short = _link(estimate)
@@ -143,7 +140,7 @@ def link(agent: RunningAgent) -> LinkDocument:
     )
 
 
-def explain(agent: RunningAgent, query: Query) -> Explanation:
+def explain(agent: AgentParts, query: Query) -> Explanation:
     """Return every candidate with its terms, its bounds, and why it was not chosen."""
     decision, batch = agent.steering.explain(whole(query, "batch"), positive(query, "rate"))
     chosen = decision.chosen.cost
@@ -174,7 +171,7 @@ def congestion() -> CongestionView:
     )
 
 
-def _peer(agent: RunningAgent) -> PeerView:
+def _peer(agent: AgentParts) -> PeerView:
     found, load = agent.session.status(), agent.session.reported_load()
     return PeerView(
         address=found.address,
@@ -188,14 +185,14 @@ def _peer(agent: RunningAgent) -> PeerView:
     )
 
 
-def _choice(agent: RunningAgent) -> ChoiceView:
+def _choice(agent: AgentParts) -> ChoiceView:
     pinned = agent.steering.pinned
     for last in agent.history.last(1):
         return ChoiceView(name=last.split, codec=last.codec, pinned=pinned)
     return ChoiceView(name=None, codec=None, pinned=pinned)
 
 
-def _counters(agent: RunningAgent) -> AgentCounters:
+def _counters(agent: AgentParts) -> AgentCounters:
     intake, pipeline, kept = agent.intake, agent.pipeline, agent.history
     return AgentCounters(
         accepted=intake.accepted,

@@ -26,10 +26,12 @@ from splitd.agent.client import (
     Document,
     ErrorBody,
     ErrorDocument,
+    claim_socket,
+    release_socket,
     routes_of,
     schema,
+    share_socket,
 )
-from splitd.agent.client import sockets as local_socket
 from splitd.agent.configuration import ControlConfig
 from splitd.agent.runtime.phase import Phase
 from splitd.errors import OverloadError, SplitdError, UsageError
@@ -93,15 +95,15 @@ class Control:
         Raises:
             ConfigError: The socket's path or group cannot be used.
         """
-        local_socket.claim(self._config.socket)
+        claim_socket(self._config.socket)
         await self._runner.setup()
         await web.UnixSite(self._runner, self._config.socket, backlog=BACKLOG).start()
-        local_socket.share(self._config.socket, self._config.group)
+        share_socket(self._config.socket, self._config.group)
 
     async def close(self) -> None:
         """Stop serving and remove the socket."""
         await self._runner.cleanup()
-        local_socket.release(self._config.socket)
+        release_socket(self._config.socket)
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
         routes, name = self._routes, request.match_info["name"]

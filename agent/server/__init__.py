@@ -4,6 +4,6 @@ Sessions, keys and credits belong to `transport.server`; running a network belon
 there are several ways to run its tail, to `backends`.
 """
 
-from splitd.agent.server.daemon import RunningServer, ServerDaemon
+from splitd.agent.server.daemon import ServerDaemon
 
-__all__ = ["RunningServer", "ServerDaemon"]
+__all__ = ["ServerDaemon"]

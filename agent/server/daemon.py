@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from splitd import __version__
 from splitd.agent.backends import BACKENDS
-from splitd.agent.client import ChangeAnswer
-from splitd.agent.configuration import ServerConfig, load_config, reloaded
+from splitd.agent.configuration import ServerConfig
 from splitd.agent.runtime import (
     Phase,
     Routes,
@@ -25,6 +23,7 @@ from splitd.agent.server import views
 from splitd.agent.server.admission import Admission, Admitted
 from splitd.agent.server.ledger import Ledger
 from splitd.agent.server.queue import WorkQueue
+from splitd.agent.server.running import RunningServer
 from splitd.agent.server.tail_times import TailTimes
 from splitd.agent.server.worker import Worker
 from splitd.calibration.chain import Engine
@@ -32,7 +31,6 @@ from splitd.calibration.measure import obtain_profile
 from splitd.transport.server import Endpoint
 from splitd.transport.wire import AllowList, EndpointLimits, KeyPair, ServerLoad, load_pair, names_hash
 
-DRAIN_S = 10.0  # what is queued when the server is told to stop gets this long
 MIB = 1 << 20
 
 
@@ -91,61 +89,6 @@ class ServerDaemon:
         """Return what the control socket serves until the server is ready."""
         status = {"status": lambda _query: views.starting(self._config, self.phase, self._loaded)}
         return starting_routes("server", self.phase, status, self._metrics.render)
-
-
-@dataclass
-class RunningServer:
-    """A server that is ready. See splitd.agent.runtime.service.Running.
-
-    `config` is the configuration in force, `allow` the devices that may connect (None: without keys anyone may), and
-    `opened` closes what was opened, the worker first.
-    """
-
-    path: Path
-    config: ServerConfig
-    phase: Phase
-    metrics: ServerMetrics
-    engine: Engine
-    queue: WorkQueue[Admitted]
-    ledger: Ledger
-    worker: Worker
-    endpoint: Endpoint
-    allow: AllowList | None
-    opened: contextlib.ExitStack
-
-    def stop(self) -> None:
-        """Finish what is queued, then close."""
-        self.phase.stop()
-        self.queue.drain(DRAIN_S)
-        self.opened.close()
-
-    def reload(self) -> str:
-        """Read the file and the allow list again; they and the log level change now, the rest at a restart."""
-        fresh = load_config(self.path, ServerConfig)
-        if self.allow is not None:
-            self.allow.reload()
-        message, self.config = reloaded(self.config, fresh, live=("log_level",))
-        return message if self.allow is None else f"{message}; {len(self.allow)} devices may connect"
-
-    def alive(self) -> bool:
-        """Tell whether the worker gets on."""
-        return self.worker.alive()
-
-    def summary(self) -> str:
-        """Return the state in one line."""
-        return self.phase.text
-
-    def routes(self) -> Routes:
-        """Return what the control socket serves."""
-        return Routes(
-            daemon="server",
-            views={"status": lambda _query: views.status(self)},
-            changes={"reload": self._reload},
-            metrics=self.metrics.render,
-        )
-
-    def _reload(self, _body: Mapping[str, Any]) -> ChangeAnswer:
-        return ChangeAnswer(message=self.reload())
 
 
 class _Keys(NamedTuple):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from splitd import __version__
 from splitd.agent.client import LoadView, ServerStatus
 from splitd.agent.configuration import ServerConfig
 from splitd.agent.runtime import Phase, configured_model, device_view, loaded_model
+from splitd.agent.server.parts import ServerParts
 from splitd.calibration.chain import Engine
-
-if TYPE_CHECKING:
-    from splitd.agent.server.daemon import RunningServer
 
 IDLE = LoadView(clients=0, queued=0, queue_s=0.0, load=0.0, requests=0, failed=0)
 
@@ -34,7 +31,7 @@ def starting(config: ServerConfig, phase: Phase, engine: Engine | None) -> Serve
     )
 
 
-def status(server: RunningServer) -> ServerStatus:
+def status(server: ServerParts) -> ServerStatus:
     """Return the state at a glance."""
     answered, failed = server.ledger.totals()
     load = LoadView(

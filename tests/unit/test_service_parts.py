@@ -12,7 +12,7 @@ from splitd.agent.client.documents import Record
 from splitd.agent.client.protocol import Source
 from splitd.agent.configuration.reload import reloaded
 from splitd.agent.configuration.schema import AgentConfig, PlannerSection
-from splitd.agent.device.daemon import live_keys
+from splitd.agent.device.running import live_keys
 from splitd.agent.runtime.history import History
 from splitd.agent.runtime.logs import JournalFormatter, RepeatLimit
 from splitd.agent.runtime.notify import notify, watchdog_interval_s
