@@ -17,11 +17,13 @@ from splitd.errors import CodecError
 from splitd.native.spec import AS_GIVEN, CODECS, CodecSpec, parse
 
 DEFAULT_TARGET_BYTES = 65_536
+"""A header is 0.2 % of it; encoding the next chunk overlaps sending this one, so much larger ones would wait longer."""
 MAX_CHUNK_ELEMENTS = 65_536
-"""Bounds the codecs' scratch memory; the same number as in kernels/common.h."""
+"""Bounds the codecs' scratch memory and stops a hostile chunk; the same number as in kernels/common.h."""
 MAX_TENSOR_ELEMENTS = 1 << 31
 """Far above any batch of activations; stops a hostile shape before a list of its chunks is made."""
 MIN_CHUNK_BYTES = 4096
+"""A header is 3 % of it: finer chunks would cost more than their arrival times tell."""
 MIN_CHUNKS = 6
 """The receiver times a transfer from the spacing of its chunks, first one left out: fewer say little."""
 

@@ -19,7 +19,7 @@ from splitd.calibration.measure import Bench
 from splitd.calibration.profile import CrossingKey, rounded
 from splitd.native.crossing import is_image, is_lossless
 
-BATCH = 8  # images in one pass
+BATCH = 8  # images in one pass: keeps the activations of a large network at some hundred megabytes
 
 Arrays = tuple[Array, ...]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MAX_POSITIONS = 2048  # k = 0..K; tf_efficientnetv2_xl has 100 blocks and about 1500 edges
+# A profile comes from the other end of the link: these bound what its tables may take before any of them is built.
 MAX_BATCH_SIZES = 64
 MAX_BATCH = 65_536
 MAX_CODECS = 64

@@ -54,7 +54,9 @@ enum splitd_status {
     SPLITD_STREAM = -9,          /* a bit stream that does not end where it should */
 };
 
-/* A chunk is what one message carries; the limit bounds every scratch buffer. */
+/* A chunk is what one message carries. The limit bounds every scratch buffer, and everything narrower than a size_t: a
+ * quarter of it at 11 bits a symbol is 22 528 bytes, which a stream's 16-bit size holds, and a count fits the 17 bits
+ * that sort_by_count() gives it. */
 #define SPLITD_MAX_CHUNK_ELEMENTS 65536u
 
 SPLITD_INLINE uint32_t load_u32(const void *p) {

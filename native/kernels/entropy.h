@@ -14,8 +14,11 @@
 
 #define MODE_BYTES 1u
 #define ROW_BYTES 2u
+/* Pairs are a table of 16 x 16: symbol s - 16 has the same first value and the next smaller second one, so its code is
+ * about as long. */
 #define PAIR_STRIDE 16u
 
+/* 192 KB. The 8 bytes behind each: packing reads whole words and joining writes them, up to 4 bytes past the last value. */
 typedef struct {
     uint8_t values[SPLITD_MAX_CHUNK_ELEMENTS + 8];
     uint8_t deltas[SPLITD_MAX_CHUNK_ELEMENTS + 8];
@@ -67,6 +70,7 @@ SPLITD_FN size_t encode_values(size_t n, size_t plane, size_t row, unsigned bits
         head += ROW_BYTES;
     }
     out[0] = (uint8_t)mode;
+    /* A block must save more than the row's width takes, or a chunk could come out longer than max_coded(). */
     size_t limit = stored > ROW_BYTES ? stored - ROW_BYTES : 0, size = 0;
     if (mode & MODE_VALUES) size = write_values(values, n, bits, limit, out + head);
     if (mode & MODE_PAIRS) size = write_pairs(values, n, bits, limit, out + head);
@@ -107,6 +111,7 @@ SPLITD_FN int decode_values(const uint8_t *in, size_t size, size_t n, size_t pla
     size_t head = MODE_BYTES + ROW_BYTES;
     if (size < head) return SPLITD_LENGTH;
     size_t row = load_u16(in + MODE_BYTES);
+    /* A row of 0 would never end add_above()'s loop, one of a whole plane would have nothing above it. */
     if (row == 0 || row >= plane) return SPLITD_MODE;
     int status = read_kind(mode & ~MODE_DELTA, in + head, size - head, n, bits);
     if (status == SPLITD_OK) add_above(SCRATCH.values, n, plane, row, bits);

@@ -7,9 +7,14 @@
 
 #include "common.h"
 
+/* The decoder looks up the next 11 bits at once: 2048 entries of two bytes, 4 KB, leave most of a first-level cache to
+ * the symbols. Five such codes fit in what one refill guarantees (streams.h), of 12 bits only four. Only symbols that
+ * occur less than once in 2048 times would have longer ones. */
 #define MAX_CODE_BITS 11u
 #define TABLE_SIZE (1u << MAX_CODE_BITS)
+/* Stores of four entries reach up to three past the last run. */
 #define TABLE_SLACK 3u
+/* A code entry keeps its length in the low six bits: five lengths of 11 add up to 55 there without a carry. */
 #define CODE_SHIFT 6u
 #define MAX_SYMBOLS 256u
 /* In the compact form an absent symbol counts as one longer than the longest code: rare and absent are neighbours. */
@@ -94,7 +99,10 @@ SPLITD_FN void huffman_lengths(const uint32_t *counts, unsigned alphabet, uint8_
     for (unsigned i = 0; i < n; i++) lengths[sorted[i] & 255u] = depths[i];
 }
 
-/* Where each length's codes start among the 2^11 windows, shorter codes first; 0 unless the code is complete. */
+/* Where each length's codes start among the 2^11 windows, shorter codes first; 0 unless the code is complete.
+ *
+ * This check is what makes hostile lengths harmless: too many codes would write past the table, too few would leave
+ * windows with what the stack held before, and a stream could read it. */
 SPLITD_INLINE int first_windows(const uint8_t *lengths, unsigned alphabet, uint32_t *first) {
     uint32_t used[16] = {0}, windows = 0;
     for (unsigned s = 0; s < alphabet; s++) used[lengths[s]]++;

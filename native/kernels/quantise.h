@@ -21,9 +21,9 @@
 
 /* Planes are handled in groups of about L1's size: all ranges, then all parameters (vectorised over the planes, which is
  * what makes 7x7 planes fast), then all values, while the group is in cache. */
-#define GROUP_ELEMENTS 4096u
-#define GROUP_PLANES 64u
-#define TILE 32u
+#define GROUP_ELEMENTS 4096u /* 16 KB of float32, half of a small L1 */
+#define GROUP_PLANES 64u     /* of 7x7, the smallest planes of common networks; more would only enlarge the stack */
+#define TILE 32u             /* one AVX2 register of bytes out, four of floats in */
 
 typedef struct {
     float low[GROUP_PLANES], high[GROUP_PLANES];

@@ -13,6 +13,8 @@ enum value_mode {
     MODE_DELTA = 4,  /* with PAIRS or VALUES: values are differences to the row above, row width in front */
 };
 
+/* Runs, not single values: pairs need their neighbours. Four of them, spread over the chunk, see more of its planes than
+ * one would; their number is fixed, so the choice costs the same however large the chunk is. */
 #define SAMPLE_RUNS 4u
 #define SAMPLE_RUN (MAX_SAMPLE / SAMPLE_RUNS)
 /* Whole values take twice the time of pairs, so they must save more than 1/64. */

@@ -106,7 +106,8 @@ SPLITD_INLINE int finish_stream(const uint8_t *start, const uint8_t *end, size_t
     return (position + 7) / 8 == size;
 }
 
-/* Where the streams begin that fill in..in+size, and where the last one ends. */
+/* Where the streams begin that fill in..in+size, and where the last one ends. The three sizes are the sender's word, so
+ * each is held against what is left before a reader starts there. */
 SPLITD_INLINE int find_streams(const uint8_t *in, size_t size, const uint8_t **starts) {
     if (size < SIZES_BYTES) return SPLITD_LENGTH;
     starts[0] = in + SIZES_BYTES;
