@@ -75,6 +75,7 @@ ROUTES = (
     _change(AGENT, "pin", "Use one cut for every batch.", PinBody),
     _change(AGENT, "unpin", "Choose the split for each batch again."),
     _change(AGENT, "recalibrate", "Measure the latency profile anew, between batches; requests wait meanwhile."),
+    _change(AGENT, "record", "Save the flight recorder's ring as it is now, in a folder that the answer names."),
     _change(BOTH, "reload", "Read the configuration file again; a broken one changes nothing."),
 )
 

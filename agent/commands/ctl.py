@@ -186,6 +186,14 @@ def recalibrate(caller: Caller) -> None:
 @cli.command()
 @_json_option
 @click.pass_obj
+def record(caller: Caller) -> None:
+    """Save what the flight recorder holds now, for `splitd replay --recording`."""
+    caller.show(caller.client.post("record"), ctl_tables.message)
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
 def reload(caller: Caller) -> None:
     """Read the configuration again; a broken one changes nothing."""
     caller.show(caller.client.post("reload"), ctl_tables.message)

@@ -50,13 +50,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Routes:
     """What a daemon shows and lets change; called in the event loop's thread, so each must be quick.
 
-    `metrics` returns Prometheus text. Names that are not here do not exist: `schema` aside, which every daemon has.
+    `metrics` returns Prometheus text; `schema` every daemon has. Raises UsageError when these are not the daemon's
+    routes: what is served, described by `schema` and written in the manual is one and the same.
     """
 
     daemon: DaemonKind
     views: Mapping[str, View]
     changes: Mapping[str, Change]
     metrics: Callable[[], bytes]
+
+    def __post_init__(self) -> None:
+        known = {(route.method, route.name) for route in routes_of(self.daemon) if route.answer is not None}
+        here = {("GET", name) for name in self.views} | {("POST", name) for name in self.changes}
+        if here != known:
+            raise UsageError(f"these routes are either served or described, not both: {sorted(here ^ known)}")
 
 
 def starting_routes(

@@ -27,7 +27,15 @@ from splitd.agent.client.documents import (
 from splitd.agent.configuration import ControlConfig
 from splitd.agent.runtime import Phase, Routes, starting_routes
 from splitd.agent.runtime.service import Orders, serve
-from splitd.errors import ConfigError, DaemonUnreachableError, ModelError, PeerError, RemoteError, SplitdError
+from splitd.errors import (
+    ConfigError,
+    DaemonUnreachableError,
+    ModelError,
+    PeerError,
+    RemoteError,
+    SplitdError,
+    UsageError,
+)
 from tests.support.daemons import eventually
 
 
@@ -229,3 +237,8 @@ def test_a_socket_that_is_taken_is_noticed_before_the_start(service: Service, tm
     assert isinstance(second.error, ConfigError)
     assert second.daemon.events == []
     assert service.state() == "calibrating"
+
+
+def test_routes_that_nobody_has_described_are_not_served() -> None:
+    with pytest.raises(UsageError, match="'tea'"):
+        Routes("server", {"status": lambda _query: status(Phase()), "tea": lambda _query: status(Phase())}, {}, bytes)
