@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitd.agent.decide.cost_table import CostTable, dominator
-from splitd.agent.decide.planner import CandidateCost, Planner, PlannerConfig, ServerView, State
+from splitd.agent.decide.decision import THE_SERVER, CandidateCost, State, with_one_server
+from splitd.agent.decide.objective import OBJECTIVES
+from splitd.agent.decide.planner import Planner, PlannerConfig
 from splitd.transport.estimate.link import LinkEstimate
 from splitd.transport.estimate.observations import Quantiles
 from splitd.transport.estimate.path import PathModel
@@ -54,9 +56,17 @@ def states(draw: st.DrawFn) -> State:
         residual=draw(bounds(draw(st.floats(0.5, 2.0)))),
     )
     link = LinkEstimate("up", rtt_s=draw(bounds(rtt_s)), up=path.rate, up_path=path)
-    server = ServerView(draw(st.floats(0.0, 0.5)), draw(bounds(draw(st.floats(0.5, 4.0)))))
-    k_dev = draw(bounds(draw(st.floats(0.5, 4.0))))
-    return State(link=link, server=server, k_dev=k_dev, idle_s=draw(st.sampled_from([0.0, 0.1, 5.0])))
+    k_srv, k_dev = (draw(bounds(draw(st.floats(0.5, 4.0)))) for _ in range(2))
+    queue_s, idle_s = draw(st.floats(0.0, 0.5)), draw(st.sampled_from([0.0, 0.1, 5.0]))
+    return State(with_one_server(link, queue_s=queue_s, k_srv=k_srv, idle_s=idle_s), k_dev=k_dev)
+
+
+def link_of(state: State) -> LinkEstimate:
+    return state.servers[THE_SERVER].link
+
+
+def with_link(state: State, link: LinkEstimate) -> State:
+    return replace(state, servers={THE_SERVER: replace(state.servers[THE_SERVER], link=link)})
 
 
 def never_larger(one: CandidateCost, other: CandidateCost) -> bool:
@@ -70,9 +80,9 @@ def never_larger(one: CandidateCost, other: CandidateCost) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
-@given(tables(), states(), st.sampled_from(["p50", "p90", "mean"]))
+@given(tables(), states(), st.sampled_from(sorted(OBJECTIVES)))
 def test_no_dominated_candidate_is_chosen(costs: tuple[CandidateCost, ...], state: State, objective: str) -> None:
-    planner = Planner(PlannerConfig(objective=objective))  # type: ignore[arg-type]
+    planner = Planner(PlannerConfig(objective=objective))
     chosen = planner.decide(costs, state).chosen.cost
     rivals = (c for c in costs if c is not chosen and never_larger(c, chosen))
     assert not [c for c in rivals if not never_larger(chosen, c)]
@@ -81,7 +91,7 @@ def test_no_dominated_candidate_is_chosen(costs: tuple[CandidateCost, ...], stat
 @settings(max_examples=150, deadline=None)
 @given(tables(), states())
 def test_pruning_never_changes_the_optimum(costs: tuple[CandidateCost, ...], state: State) -> None:
-    everything = CostTable(costs).predict(state).median
+    everything = CostTable(costs).predict(state).total_s
     chosen = Planner().decide(costs, state).chosen
     assert chosen.predicted is not None
     # Local's prediction does not depend on the link, so the least of all candidates is what pruning must keep.
@@ -92,7 +102,7 @@ def test_pruning_never_changes_the_optimum(costs: tuple[CandidateCost, ...], sta
 @given(tables(), states())
 def test_what_is_pruned_is_never_faster_than_its_dominator(costs: tuple[CandidateCost, ...], state: State) -> None:
     table = CostTable(costs)
-    times = table.predict(state).median
+    times = table.predict(state).total_s
     for index, other in enumerate(dominator(table)):
         if other is not None:
             assert times[other] <= times[index] + 1e-9
@@ -101,14 +111,14 @@ def test_what_is_pruned_is_never_faster_than_its_dominator(costs: tuple[Candidat
 @settings(max_examples=100, deadline=None)
 @given(tables(), states(), st.sampled_from(["unknown", "suspect", "down"]))
 def test_local_when_the_link_is_not_up(costs: tuple[CandidateCost, ...], state: State, link: str) -> None:
-    state = replace(state, link=replace(state.link, state=link), explore=True)  # type: ignore[arg-type]
+    state = replace(with_link(state, replace(link_of(state), state=link)), explore=True)  # type: ignore[arg-type]
     assert Planner().decide(costs, state).chosen.cost.kind == "local"
 
 
 @settings(max_examples=100, deadline=None)
-@given(tables(), states(), st.sampled_from(["p50", "p90", "mean"]))
+@given(tables(), states(), st.sampled_from(sorted(OBJECTIVES)))
 def test_privacy_keeps_the_input_here(costs: tuple[CandidateCost, ...], state: State, objective: str) -> None:
-    config = PlannerConfig(privacy=True, objective=objective, pinned="b0")  # type: ignore[arg-type]
+    config = PlannerConfig(privacy=True, objective=objective, pinned="b0")
     decision = Planner(config).decide(costs, replace(state, explore=True))
     assert decision.chosen.cost.kind != "full"
     assert all("privacy" in s.reason for s in decision.scored if s.cost.kind == "full")
@@ -122,8 +132,8 @@ def test_a_faster_link_never_costs_time_and_never_sends_less(
     chosen = []
     for rate in sorted((one, other)):
         path = PathModel(Quantiles.exactly(rate))
-        link = replace(state.link, up=path.rate, up_path=path)
-        chosen.append(Planner().decide(costs, replace(state, link=link)).chosen)
+        link = replace(link_of(state), up=path.rate, up_path=path)
+        chosen.append(Planner().decide(costs, with_link(state, link)).chosen)
     slow, fast = chosen
     assert slow.predicted is not None
     assert fast.predicted is not None
@@ -154,7 +164,7 @@ def test_full_offload_on_an_infinite_link_with_a_fast_server(head_s: float, cuts
     ]
     path = PathModel(Quantiles.exactly(1e18))
     link = LinkEstimate("up", rtt_s=Quantiles.exactly(0.0), up=path.rate, up_path=path)
-    assert Planner().decide((*costs, local(head_s)), State(link)).chosen.cost.kind == "full"
+    assert Planner().decide((*costs, local(head_s)), State(with_one_server(link))).chosen.cost.kind == "full"
 
 
 @settings(max_examples=100, deadline=None)
@@ -162,7 +172,7 @@ def test_full_offload_on_an_infinite_link_with_a_fast_server(head_s: float, cuts
 def test_every_candidate_is_explained_and_the_terms_add_up(costs: tuple[CandidateCost, ...], state: State) -> None:
     decision = Planner().decide(costs, state)
     assert [scored.cost for scored in decision.scored] == list(costs)
-    medians = CostTable(costs).predict(state).median
+    medians = CostTable(costs).predict(state).total_s
     for scored, median in zip(decision.scored, medians, strict=True):
         assert scored.reason
         assert scored.terms is not None
@@ -179,6 +189,6 @@ def test_hysteresis_gives_up_no_more_than_its_share(
     previous = data.draw(st.sampled_from(costs)).key
     config = PlannerConfig(hysteresis=0.03)
     chosen = Planner(config).decide(costs, replace(state, previous=previous)).chosen
-    best = CostTable(costs).predict(state).median.min()
+    best = CostTable(costs).predict(state).total_s.min()
     assert chosen.predicted is not None
     assert chosen.predicted.p50 * (1 - config.hysteresis) <= best + 1e-9

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from splitd.agent.decide.costs import candidate_costs
-from splitd.agent.decide.decision import Decision, State
+from splitd.agent.decide.candidates import candidate_costs
+from splitd.agent.decide.decision import Decision, State, with_one_server
 from splitd.agent.decide.planner import Planner
 from splitd.calibration.accuracy.fidelity import Fidelity
 from splitd.calibration.accuracy.guard import Guard
@@ -48,9 +48,12 @@ SERVER = profile("server", (0.005, 0.080))
 def decide(rate_bytes_per_s: float, guard: Guard | None = None) -> Decision:
     path = PathModel(rate=Quantiles.exactly(rate_bytes_per_s))
     link = LinkEstimate("up", Quantiles.exactly(0.005), path.rate, path.rate, up_path=path, down_path=path)
-    admissible = None if guard is None else lambda k, label: guard.refusal(k, label) is None
-    costs = candidate_costs(DEVICE, SERVER, 1, CODECS, admissible)
-    return Planner().decide(costs, State(link=link))
+
+    def admissible(k: int, label: str) -> bool:
+        return guard is None or guard.refusal(k, label) is None
+
+    costs = candidate_costs(DEVICE, SERVER, 1, CODECS, admissible, result_bytes=4096)
+    return Planner().decide(costs, State(with_one_server(link)))
 
 
 def test_a_slow_codec_that_makes_fewer_bytes_wins_on_a_slow_link() -> None:

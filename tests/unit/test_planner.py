@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from splitd.agent.decide.planner import CandidateCost, Planner, PlannerConfig, ServerView, State
+from splitd.agent.decide.decision import CandidateCost, State, with_one_server
+from splitd.agent.decide.planner import Planner, PlannerConfig
 from splitd.errors import UsageError
 from splitd.transport.estimate.link import LinkEstimate
 from splitd.transport.estimate.observations import Quantiles
@@ -21,7 +22,16 @@ COSTS = (RAW, EARLY, LATE, LOCAL)
 
 def state(rate: float, *, residual: Quantiles | None = None, rtt_s: float = 0.01) -> State:
     path = PathModel(Quantiles.exactly(rate), rtt_s=rtt_s, residual=residual or Quantiles.exactly(1.0))
-    return State(LinkEstimate("up", rtt_s=Quantiles.exactly(rtt_s), up=path.rate, up_path=path))
+    return State(with_one_server(LinkEstimate("up", rtt_s=Quantiles.exactly(rtt_s), up=path.rate, up_path=path)))
+
+
+def with_server(now: State, *, queue_s: float = 0.0, k_srv: float = 1.0) -> State:
+    link = next(iter(now.servers.values())).link
+    return replace(now, servers=with_one_server(link, queue_s=queue_s, k_srv=Quantiles.exactly(k_srv)))
+
+
+def without_link(state: str) -> State:
+    return State(with_one_server(LinkEstimate(state)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("rate", "name"), [(5e4, "output"), (3e5, "b2"), (9e5, "b1"), (1e7, "input")])
@@ -30,7 +40,7 @@ def test_the_cut_moves_towards_the_input_as_the_link_gets_faster(rate: float, na
 
 
 def test_the_predicted_time_is_the_cost_model() -> None:
-    chosen = Planner().decide(COSTS, replace(state(9e5), server=ServerView(0.002, Quantiles.exactly(2.0)))).chosen
+    chosen = Planner().decide(COSTS, with_server(state(9e5), queue_s=0.002, k_srv=2.0)).chosen
     assert chosen.predicted is not None
     by_hand = 0.060 + 0.001 + 0.010 + 75_000 / 9e5 + 0.002 + 2 * (0.001 + 0.020) + 4000 / 9e5
     assert chosen.predicted.p50 == pytest.approx(by_hand)
@@ -43,7 +53,7 @@ def test_the_soonest_of_the_others_is_known() -> None:
     assert planner.soonest_s(COSTS, fast, but=LOCAL.key) == pytest.approx(best.predicted.p50)
     assert planner.soonest_s(COSTS, fast, but=RAW.key) > best.predicted.p50
     assert planner.soonest_s(COSTS, slow, but=RAW.key) == pytest.approx(LOCAL.head_s)
-    down = replace(fast, link=LinkEstimate("down"))
+    down = without_link("down")
     assert planner.soonest_s(COSTS, down, but=RAW.key) == pytest.approx(LOCAL.head_s)
     assert planner.soonest_s(COSTS, down, but=LOCAL.key) == float("inf")
 
@@ -52,7 +62,7 @@ def test_a_slow_device_sends_earlier_and_a_loaded_server_later() -> None:
     fair = replace(state(4.5e5))
     assert Planner().decide(COSTS, fair).chosen.cost.name == "b2"
     assert Planner().decide(COSTS, replace(fair, k_dev=Quantiles.exactly(3.0))).chosen.cost.name == "input"
-    busy = replace(fair, server=ServerView(1.0))
+    busy = with_server(fair, queue_s=1.0)
     assert Planner().decide(COSTS, busy).chosen.cost.kind == "local"
 
 
@@ -99,7 +109,7 @@ def test_exploring_is_for_the_cheap_and_uncertain_only() -> None:
 def test_a_pin_holds_while_the_link_is_up() -> None:
     planner = Planner(PlannerConfig(pinned="b2", pinned_codec="u8"))
     assert planner.decide(COSTS, state(1e7)).chosen.cost is LATE
-    assert planner.decide(COSTS, State(LinkEstimate("down"))).chosen.cost is LOCAL
+    assert planner.decide(COSTS, without_link("down")).chosen.cost is LOCAL
     assert Planner(PlannerConfig(pinned="output")).decide(COSTS, state(1e7)).chosen.cost is LOCAL
 
 
@@ -110,7 +120,7 @@ def test_every_refusal_has_its_reason() -> None:
     assert reasons["input", "raw"].startswith("privacy")
     assert reasons["b1", "f32"] == "never faster than b1/u8"
     assert reasons["b2", "u8"].endswith("ms slower")
-    unknown = Planner().decide(COSTS, State(LinkEstimate("unknown")))
+    unknown = Planner().decide(COSTS, without_link("unknown"))
     assert [s.reason for s in unknown.scored] == ["the link is unknown"] * 4
     assert unknown.scored[0].predicted is None
     assert unknown.chosen.predicted is not None

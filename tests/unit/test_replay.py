@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from splitd.agent.commands.replay import command
+from splitd.agent.decide.decider import DeciderConfig
 from splitd.agent.decide.planner import PlannerConfig
 from splitd.agent.simulation.link import LinkShape
-from splitd.agent.simulation.replay import Setting, costs_of, open_pair, play, policy_names
+from splitd.agent.simulation.replay import Setting, open_pair, play, policy_names
 from splitd.agent.simulation.summary import summarise
 from splitd.agent.simulation.traces import BUILT_IN, LoadTrace, Trace, load_load_trace, open_trace, steps
 from splitd.errors import InputError, ProfileError, UsageError
@@ -29,8 +30,8 @@ def lte(name: str) -> Trace:
 
 
 def setting(batch: int = 1, *, privacy: bool = False) -> Setting:
-    config = PlannerConfig(privacy=privacy)
-    return Setting(costs_of(open_pair(None), batch, privacy=privacy), batch, LinkShape(), LoadTrace(), config)
+    config = DeciderConfig(PlannerConfig(privacy=privacy))
+    return Setting(open_pair(None), batch, LinkShape(), LoadTrace(), config)
 
 
 def first(trace: Trace, seconds: float) -> Trace:
