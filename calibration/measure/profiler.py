@@ -13,7 +13,7 @@ from splitd.calibration.profile import LatencyProfile, ProfileKey
 from splitd.errors import ModelError
 
 CHAIN_SHARE = 0.7  # of the work; the rest goes to the codecs
-GENERATED_IMAGES = 8  # as many as the largest usual batch; larger ones repeat them
+GENERATED_IMAGES = 8  # the largest of the default batch sizes; larger batches repeat them
 
 
 def calibrate(
