@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from splitd.agent.client import Answer
+from splitd.agent.client import Answer, Record
 from splitd.agent.decide import Decision, Done, Remote
 from splitd.agent.device.batcher import Job
 from splitd.agent.device.inputs import Inputs
 from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload, Outcome
 from splitd.agent.device.steering import Steering
-from splitd.agent.runtime import AgentMetrics, History, Record
+from splitd.agent.runtime import AgentMetrics, History
 from splitd.calibration.chain import Engine
 from splitd.errors import InputError, SplitdError
 

@@ -3,7 +3,6 @@
 Nothing here knows what a daemon is for.
 """
 
-from splitd.agent.client import Record
 from splitd.agent.runtime.control import Routes, View, starting_routes
 from splitd.agent.runtime.history import History
 from splitd.agent.runtime.logs import set_up_logging
@@ -18,7 +17,6 @@ __all__ = [
     "History",
     "Phase",
     "Query",
-    "Record",
     "Routes",
     "ServerMetrics",
     "StoppedError",

@@ -17,6 +17,8 @@ from splitd.agent.runtime.history import History
 from splitd.agent.runtime.logs import JournalFormatter, RepeatLimit
 from splitd.agent.runtime.notify import notify, watchdog_interval_s
 from splitd.agent.runtime.phase import Phase, StoppedError
+from splitd.agent.runtime.views import positive, whole
+from splitd.errors import UsageError
 
 
 def test_notifications_reach_the_service_managers_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,3 +128,21 @@ def test_history_reports_the_regret_of_what_it_keeps() -> None:
     regret = history.regret()
     assert regret is not None
     assert (regret.median, regret.mean, regret.batches) == pytest.approx((0.0, 1.0 / 3.0, 3))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "257", "1.5", "x", "", "²", "9" * 5000])
+def test_a_count_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="batch: a whole number from 1 to 256"):
+        whole({"batch": text}, "batch")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", ""])
+def test_a_rate_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="rate: a positive number"):
+        positive({"rate": text}, "rate")
+
+
+def test_a_parameter_that_is_not_given_is_none() -> None:
+    assert whole({}, "batch") is None
+    assert positive({}, "rate") is None
+    assert (whole({"batch": "256"}, "batch"), positive({"rate": "1e6"}, "rate")) == (256, 1e6)
