@@ -28,6 +28,7 @@ from splitd.transport.estimate.observations import Arrival, Transfer
 
 CODECS = ("f16", "u8", "u8h", "u6h")
 MB = 1_000_000
+REFUSALS = {(0, "raw"): "too large", (0, "jpeg90"): "too rough"}  # so that cuts inside the network are chosen, too
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ class Flight:
         self.pair = pair
         self.estimator = RecordedEstimator(self.recorder)
         self.decider = RecordedDecider(
-            self.recorder, pair.device, codecs=CODECS, refusals={(0, "raw"): "too large"}, result_elements=(1000,)
+            self.recorder, pair.device, codecs=CODECS, refusals=REFUSALS, result_elements=(1000,)
         )
         self.now_s = 1000.0
         self.lock = threading.RLock()  # stands for those of Steering and session
@@ -60,13 +61,18 @@ class Flight:
             self.estimator.on_up(self.now_s)
             self.decider.follow(self.pair.server)
 
+    def reconnect(self) -> None:
+        self.estimator.on_down(self.now_s)
+        self.now_s += 1.0
+        self.connect()
+
     def step(self) -> None:
         """Let something happen, mostly a batch."""
         draw = self._random
         self.now_s += draw.expovariate(3.0)
         rare: list[Callable[[], None]] = [
             lambda: self.estimator.on_probe_failed(self.now_s),
-            lambda: self.estimator.on_down(self.now_s),
+            self.reconnect,
             self.connect,
             lambda: self.decider.replace_profile(self.pair.device),
             lambda: self.decider.reconfigure(DeciderConfig(PlannerConfig(objective=draw.choice(["p50", "p90"])), 0.5)),
@@ -86,7 +92,9 @@ class Flight:
             with self.lock:
                 self.estimator.on_transfer(self.now_s, self._transfer(100_000))
         queue = draw.choice([None, ReportedQueue(draw.random() * 0.1, draw.random())])
-        wanted = Wanted(draw.choice([1, 2, 8]), draw.choice(["uint8", "encoded"]), jpeg_bytes=draw.choice([0, 9000]))
+        wanted = Wanted(
+            draw.choice([1, 2, 8]), draw.choice(["uint8", "encoded"]), jpeg_bytes=draw.choice([0, 0, 0, 9000])
+        )
         with self.lock:
             around = self.decider.look(self.estimator, self.now_s, queue)
             decision = self.decider.decide(wanted, around)
@@ -232,12 +240,12 @@ def test_events_survive_their_line(pair: ProfilePair) -> None:
 
 def test_a_snapshot_holds_everything_that_decisions_depend_on(tmp_path: Path, pair: ProfilePair) -> None:
     flight = fly(Flight(tmp_path, pair), 60)
-    flight.decider.pin("input", "jpeg90")
+    flight.decider.pin("blocks.2.0", "u8")
     line = write_event(take_snapshot(flight.decider, flight.estimator, flight.now_s))
     start = read_event(line)
     assert isinstance(start, Start)
     decider, estimator = resume(start)
-    assert decider.pinned == "input/jpeg90"
+    assert decider.pinned == "blocks.2.0/u8"
     for batch in (1, 3):
         for rate in (1e5, 1e7):
             now_s = flight.now_s + batch
