@@ -26,6 +26,7 @@ from splitd.transport.wire.keys import AllowList, ClientKeys, generate_keys, loa
 from splitd.transport.wire.limits import KIB, MIB, EndpointLimits, SessionLimits
 from splitd.transport.wire.messages import Hello, ServerLoad, ServerTimings, TensorMeta
 from tests.echo_server import CUTS, HOLD, MODEL, answer, spawn
+from tests.sessions import send_raw, wait_state
 from tests.tcp_relay import TcpRelay
 
 # A second instead of five: the tests wait for silence to be noticed.
@@ -71,14 +72,14 @@ def session(address: str, digest: str = MODEL, limits: SessionLimits = QUICK, **
 
 
 def ready(device: Session) -> Session:
-    device.wait_state("ready", timeout_s=PATIENCE_S)
+    wait_state(device, "ready", timeout_s=PATIENCE_S)
     return device
 
 
 def ask(device: Session, array: np.ndarray, cut: int = 1, deadline_s: float | None = None) -> np.ndarray:
     """One request with one raw tensor; returns the first output."""
     with device.open(RequestMeta(cut, (TensorMeta(array.shape, array.dtype.name),), deadline_s)) as exchange:
-        exchange.send_raw(array)
+        send_raw(exchange, array)
         return exchange.result(PATIENCE_S).outputs[0]
 
 
@@ -144,7 +145,7 @@ def test_a_killed_server_ends_requests_at_once_and_its_successor_is_found(server
     with session(address) as device:
         epoch = ready(device).status().epoch
         with device.open(RequestMeta(HOLD, (TensorMeta((10,), "uint8"),))) as exchange:
-            exchange.send_raw(noise(10))
+            send_raw(exchange, noise(10))
             process.kill()
             started_s = time.monotonic()
             with pytest.raises(LinkError):
@@ -172,7 +173,7 @@ def test_a_stopped_server_is_suspect_then_down_and_comes_back(server_process) ->
         process.send_signal(signal.SIGSTOP)
         with device.open(RequestMeta(1, (TensorMeta((8 * MIB,), "uint8"),))) as exchange:
             with pytest.raises(LinkError):
-                exchange.send_raw(noise(8 * MIB))
+                send_raw(exchange, noise(8 * MIB))
             assert device.status().in_flight_bytes == 0
         process.send_signal(signal.SIGCONT)
         ready(device)
@@ -186,7 +187,7 @@ def test_a_black_hole_is_noticed_and_the_link_comes_back(server_process) -> None
         ready(device)
         relay.pause()
         with device.open(RequestMeta(HOLD, (TensorMeta((10,), "uint8"),))) as exchange:
-            exchange.send_raw(noise(10))
+            send_raw(exchange, noise(10))
             with pytest.raises(LinkError, match="silent"):
                 exchange.result(PATIENCE_S)
         relay.resume()
@@ -225,14 +226,14 @@ def test_a_peer_that_takes_nothing_keeps_memory_bounded_and_meets_the_deadline(s
         deadline_s = device.clock() + 0.7
         with device.open(RequestMeta(1, (TensorMeta((32 * MIB,), "uint8"),), deadline_s)) as exchange:
             with pytest.raises(DeadlineError):
-                exchange.send_raw(noise(32 * MIB))
+                send_raw(exchange, noise(32 * MIB))
             assert device.status().in_flight_bytes <= patient.window_bytes
         assert device.clock() - deadline_s < 0.5
 
 
 def test_another_model_is_refused_with_both_digests() -> None:
     with endpoint() as server, session(server.address, digest="ee" * 16) as device:
-        status = device.wait_state("refused", timeout_s=PATIENCE_S)
+        status = wait_state(device, "refused", timeout_s=PATIENCE_S)
         assert status.error is not None
         assert MODEL in status.error
         assert "ee" * 16 in status.error
@@ -244,7 +245,7 @@ def test_nobody_listening_is_an_error_message() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with session(f"tcp://127.0.0.1:{port}") as device:
-        status = device.wait_state("down", timeout_s=PATIENCE_S)
+        status = wait_state(device, "down", timeout_s=PATIENCE_S)
         assert "nothing listens" in str(status.error)
 
 
@@ -276,7 +277,7 @@ def test_a_cancelled_request_is_visible_to_the_server() -> None:
     held: queue.SimpleQueue[IncomingRequest] = queue.SimpleQueue()
     with endpoint(held.put) as server, session(server.address) as device:
         exchange = ready(device).open(RequestMeta(1, (TensorMeta((10,), "uint8"),)))
-        exchange.send_raw(noise(10))
+        send_raw(exchange, noise(10))
         request = held.get(timeout=PATIENCE_S)
         assert not request.is_cancelled
         exchange.close()
@@ -290,7 +291,7 @@ def test_a_cancelled_request_is_visible_to_the_server() -> None:
 def ask_once_more(device: Session, held: queue.SimpleQueue[IncomingRequest]) -> None:
     """Messages keep their order, so one more request that has come proves that the cancellation has."""
     with device.open(RequestMeta(1, (TensorMeta((10,), "uint8"),))) as exchange:
-        exchange.send_raw(noise(10))
+        send_raw(exchange, noise(10))
         held.get(timeout=PATIENCE_S).reply([noise(1)], ServerTimings(0.0, 0.0, 0.0))
         exchange.result(PATIENCE_S)
 
@@ -349,7 +350,7 @@ def test_wrong_keys_are_visible(keys, own: str | None, server_key: str | None, e
     with endpoint(keys=keys["server"], allow=AllowList([keys["device"].public])) as server:
         trust = ClientKeys(keys[own], keys[server_key].public) if own and server_key else None
         with session(server.address, keys=trust) as device:
-            status = device.wait_state("refused", timeout_s=PATIENCE_S)
+            status = wait_state(device, "refused", timeout_s=PATIENCE_S)
             assert expected in str(status.error)
 
 
@@ -358,14 +359,14 @@ def test_keys_against_a_server_without_are_visible(keys) -> None:  # type: ignor
         endpoint() as server,
         session(server.address, keys=ClientKeys(keys["device"], keys["server"].public)) as device,
     ):
-        status = device.wait_state("refused", timeout_s=PATIENCE_S)
+        status = wait_state(device, "refused", timeout_s=PATIENCE_S)
         assert "CURVE" in str(status.error)
 
 
 def test_closing_ends_waiting_callers() -> None:
     with endpoint(lambda request: None) as server, session(server.address) as device:
         exchange = ready(device).open(RequestMeta(1, (TensorMeta((10,), "uint8"),)))
-        exchange.send_raw(noise(10))
+        send_raw(exchange, noise(10))
         closer = threading.Thread(target=device.close)
         closer.start()
         with pytest.raises(LinkError, match="closed"):

@@ -27,6 +27,7 @@ from splitd.transport.estimate.prober import Prober
 from splitd.transport.server.endpoint import Endpoint
 from splitd.transport.server.incoming import IncomingRequest
 from splitd.transport.wire.messages import Hello, ServerLoad, ServerTimings, TensorMeta
+from tests.sessions import send_raw, wait_state
 from tests.support.recorded_link import Recorder
 
 MODEL, CUTS = "ab" * 16, "cd" * 16
@@ -69,7 +70,7 @@ def drive(address: str) -> None:
     recorder = Recorder()
     session = Session(address, Hello(MODEL, CUTS, "1", "lab"), prober=Prober(), estimator=recorder)
     session.start()
-    session.wait_state("ready", timeout_s=PATIENCE_S)
+    wait_state(session, "ready", timeout_s=PATIENCE_S)
     last_s = time.monotonic()
     say("ready")
     for line in sys.stdin:
@@ -96,7 +97,7 @@ def send(session: Session, n_bytes: int, idle_s: float) -> Sent:
     array = np.random.default_rng(n_bytes).integers(0, 256, n_bytes, np.uint8)
     deadline_s = session.clock() + PATIENCE_S
     with session.open(RequestMeta(1, (TensorMeta(array.shape, "uint8"),), deadline_s)) as exchange:
-        exchange.send_raw(array)
+        send_raw(exchange, array)
         up = exchange.result(PATIENCE_S).up
     return Sent(up.n_bytes, idle_s, predicted_s, up.elapsed_s, estimate.up.p50 if estimate.up else None)
 

@@ -14,7 +14,7 @@ from splitd.agent.simulation.world import World
 from splitd.transport.estimate.dispersion import read_rate
 from splitd.transport.estimate.link import LinkEstimator
 from splitd.transport.estimate.observations import Arrival
-from splitd.transport.estimate.theilsen import TheilSen
+from splitd.transport.estimate.robust import TheilSen
 from tests.trains import FluidLink, chunks
 
 IMAGE = 150_000

@@ -6,17 +6,15 @@ from types import TracebackType
 from typing import Protocol
 
 from splitd.errors import DeadlineError, UsageError
-from splitd.transport.device.requests import Outcome, Reply, RequestMeta
+from splitd.transport.device.requests import Reply, RequestEnd, RequestMeta
 from splitd.transport.wire import (
     MAX_DEADLINE_MS,
-    Array,
     Chunk,
     EncodedLike,
     Hello,
     Outgoing,
     PlanLike,
     outgoing,
-    raw_chunks,
 )
 
 
@@ -31,7 +29,7 @@ class Carrier(Protocol):
     def send_item(self, item: Outgoing, deadline_s: float | None) -> None:
         """Queue one chunk as soon as the credits allow."""
 
-    def wait_outcome(self, request_id: int, deadline_s: float | None) -> Outcome:
+    def wait_outcome(self, request_id: int, deadline_s: float | None) -> RequestEnd:
         """Wait for the end of a request."""
 
     def close_request(self, request_id: int) -> None:
@@ -84,11 +82,6 @@ class Exchange:
             payload=bytes(chunk.payload),
         )
         self._carrier.send_item(outgoing(message, epoch=self._epoch, request_id=self.request_id), request.deadline_s)
-
-    def send_raw(self, array: Array, tensor_index: int = 0) -> None:
-        """Send a whole tensor of any dtype as its own bytes; errors as for `send`."""
-        for chunk, plan, index, count in raw_chunks(array):
-            self.send(chunk, tensor_index, plan, index, count)
 
     def result(self, timeout_s: float | None = None) -> Reply:
         """Wait for the answer, at most `timeout_s` and at most up to the request's deadline.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -55,7 +54,7 @@ class Reply:
     down: Transfer
 
 
-Outcome: TypeAlias = Reply | SplitdError
+RequestEnd: TypeAlias = Reply | SplitdError
 
 
 @dataclass(slots=True)
@@ -69,7 +68,7 @@ class _Request:
     answer: Assembly | None = None
     arrivals: list[Arrival] = field(default_factory=list)
     down_idle_s: float = 0.0
-    outcome: Outcome | None = None
+    outcome: RequestEnd | None = None
 
 
 class RequestTable:
@@ -95,7 +94,7 @@ class RequestTable:
         """Forget a request; whatever still comes for it is late."""
         self._requests.pop(request_id, None)
 
-    def outcome(self, request_id: int) -> Outcome | None:
+    def outcome(self, request_id: int) -> RequestEnd | None:
         """Return how the request ended; None while it has not. A request that is not in the table was closed."""
         request = self._requests.get(request_id)
         return UsageError("the exchange is closed") if request is None else request.outcome
@@ -104,10 +103,6 @@ class RequestTable:
     def is_busy(self) -> bool:
         """True while a request waits for its outcome."""
         return any(request.outcome is None for request in self._requests.values())
-
-    def unfinished(self) -> Iterator[int]:
-        """Yield the ids of the requests that have not ended."""
-        return (request_id for request_id, request in self._requests.items() if request.outcome is None)
 
     def on_sent(self, request_id: int, now_s: float, n_bytes: int) -> None:
         """Note that a chunk of `n_bytes` (headers included) went to the socket."""

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import zmq
@@ -16,9 +16,9 @@ from splitd.errors import DeadlineError, LinkError
 from splitd.ownership import confined, guarded
 from splitd.transport.device.dealer import Dealer, LinkEvent
 from splitd.transport.device.exchange import Exchange
-from splitd.transport.device.requests import Outcome, RequestMeta
+from splitd.transport.device.requests import RequestEnd, RequestMeta
 from splitd.transport.device.session_core import SessionCore
-from splitd.transport.device.session_info import ServerInfo, SessionCounters
+from splitd.transport.device.session_state import ReportedLoad, SessionStatus
 from splitd.transport.estimate import LinkEstimate, LinkEstimator, Prober
 from splitd.transport.wire import ClientKeys, Hello, Outgoing, SessionLimits, WakeUp
 
@@ -28,34 +28,6 @@ _log = logging.getLogger(__name__)
 
 # Messages handled before time-driven work and sending get their turn again.
 _MAX_BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
-    """A session at a glance; `state` is one of connecting, ready, suspect, down, refused."""
-
-    state: str
-    error: str | None
-    address: str
-    epoch: int
-    server: ServerInfo | None
-    in_flight_bytes: int
-    open_requests: int
-    counters: SessionCounters
-
-    @property
-    def reconnects(self) -> int:
-        """How often the session was welcomed again."""
-        return self.counters.reconnects
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedLoad:
-    """The server's own last word about its load: seconds a request would wait, share busy, and how old that word is."""
-
-    queue_s: float
-    load: float
-    age_s: float
 
 
 class Session:
@@ -127,13 +99,6 @@ class Session:
                 counters=replace(core.counters),
             )
 
-    def wait_state(self, *states: str, timeout_s: float) -> SessionStatus:
-        """Wait until the session is in one of `states`; raises DeadlineError after `timeout_s`."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._core.state.value in states, timeout_s):
-                raise DeadlineError(f"the session is {self._core.state.value} ({self._core.error}), not {states}")
-        return self.status()
-
     def link(self) -> LinkEstimate:
         """Return the link estimate as of now."""
         return self.inspect(lambda estimator, now_s: estimator.estimate(now_s))
@@ -179,7 +144,7 @@ class Session:
             self._core.queue_chunk(item)
         self._wakeup.set()
 
-    def wait_outcome(self, request_id: int, deadline_s: float | None) -> Outcome:
+    def wait_outcome(self, request_id: int, deadline_s: float | None) -> RequestEnd:
         """Wait for the end of a request; raises DeadlineError."""
         with self._changed:
             self._wait(lambda: self._core.requests.outcome(request_id) is not None, deadline_s)

@@ -15,8 +15,14 @@ from splitd.transport.device.greeter import Greeter, random_id
 from splitd.transport.device.pinger import Pinger
 from splitd.transport.device.probing import Probing
 from splitd.transport.device.requests import Reply, RequestMeta, RequestTable
-from splitd.transport.device.session_info import ServerInfo, SessionCounters
-from splitd.transport.device.session_state import WELCOMED_STATES, Event, SessionState, follow
+from splitd.transport.device.session_state import (
+    WELCOMED_STATES,
+    Event,
+    ServerInfo,
+    SessionCounters,
+    SessionState,
+    follow,
+)
 from splitd.transport.estimate import LinkEstimator, Prober
 from splitd.transport.wire import (
     Ack,

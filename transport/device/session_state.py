@@ -1,4 +1,4 @@
-"""The states of a session, and the one table that says how they follow each other.
+"""The states of a session, the one table that says how they follow each other, and what others see of a session.
 
     connecting  no handshake has succeeded since the start, or the server asked for a new one
     ready       welcomed; requests may be opened
@@ -12,7 +12,11 @@ An event without a row for the present state leaves it as it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
+from typing import Any
+
+from splitd.transport.wire import Welcome
 
 
 class SessionState(str, Enum):
@@ -63,3 +67,60 @@ WELCOMED_STATES = frozenset({SessionState.READY, SessionState.SUSPECT})
 def follow(state: SessionState, event: Event) -> SessionState:
     """Return the state after `event`."""
     return TRANSITIONS.get((state, event), state)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What the server said in its WELCOME."""
+
+    name: str
+    version: str
+    document: dict[str, Any]
+    window_bytes: int
+    max_request_bytes: int
+
+    @classmethod
+    def of(cls, welcome: Welcome) -> ServerInfo:
+        """Return what a WELCOME says; a document without a name or version leaves them empty."""
+        name, version = (str(welcome.document.get(key, "")) for key in ("name", "version"))
+        return cls(name, version, welcome.document, welcome.window_bytes, welcome.max_request_bytes)
+
+
+@dataclass(slots=True)
+class SessionCounters:
+    """What was dropped or happened so far, for status and metrics."""
+
+    reconnects: int = 0
+    stale_messages: int = 0
+    late_messages: int = 0
+    wire_errors: int = 0
+    probes: int = 0
+    failed_probes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """A session at a glance; `state` is one of connecting, ready, suspect, down, refused."""
+
+    state: str
+    error: str | None
+    address: str
+    epoch: int
+    server: ServerInfo | None
+    in_flight_bytes: int
+    open_requests: int
+    counters: SessionCounters
+
+    @property
+    def reconnects(self) -> int:
+        """How often the session was welcomed again."""
+        return self.counters.reconnects
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedLoad:
+    """The server's own last word about its load: seconds a request would wait, share busy, and how old that word is."""
+
+    queue_s: float
+    load: float
+    age_s: float

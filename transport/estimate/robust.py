@@ -1,8 +1,21 @@
-"""Quantiles and medians of a dozen values; numpy's take longer for so few than a whole decision does."""
+"""Robust statistics of a dozen values: quantiles, medians, and a line that outliers do not move.
+
+numpy's quantiles take longer for so few values than a whole decision does.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Enough for a median of slopes that a third of outliers cannot move; few enough to follow a link.
+_WINDOW = 12
+_FEWEST = 4
+# Sizes closer together than this share give slopes of pure noise.
+_LEAST_SPREAD = 1.3
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -26,3 +39,40 @@ def weighted_median(weighed: Iterable[tuple[float, float]]) -> float:
         if below >= half:
             return value
     raise ValueError("no median of nothing")
+
+
+@dataclass(frozen=True)
+class FittedLine:
+    """T = `offset_s` + D · `seconds_per_byte`."""
+
+    offset_s: float
+    seconds_per_byte: float
+
+
+class TheilSen:
+    """The cross-check: a robust line T = a + D/r through the last transfers (Theil 1950, Sen 1968)."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
+
+    def add(self, n_bytes: int, elapsed_s: float) -> None:
+        """Take in one transfer."""
+        self._points.append((float(n_bytes), elapsed_s))
+
+    def clear(self, *, keep: int = 0) -> None:
+        """Forget all but the last `keep` transfers: the link is another one now."""
+        self._points = deque(list(self._points)[len(self._points) - keep :], maxlen=_WINDOW)
+
+    def fit(self) -> FittedLine | None:
+        """Return the line; None while the transfers are too few, too alike, or make no sense together."""
+        if len(self._points) < _FEWEST:
+            return None
+        sizes, times = np.array(self._points).T
+        if sizes.max() < _LEAST_SPREAD * sizes.min():
+            return None
+        i, j = np.triu_indices(len(sizes), k=1)
+        apart = np.abs(sizes[i] - sizes[j]) > 0.1 * sizes.max()
+        slope = float(np.median((times[i] - times[j])[apart] / (sizes[i] - sizes[j])[apart]))
+        if slope <= 0.0:
+            return None
+        return FittedLine(float(np.median(times - slope * sizes)), slope)

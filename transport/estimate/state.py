@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 from splitd.errors import StateError, UsageError
 from splitd.transport.estimate.link import EstimatorConfig, LinkEstimator
 from splitd.transport.estimate.rate_filter import RateFilter
-from splitd.transport.estimate.theilsen import TheilSen
+from splitd.transport.estimate.robust import TheilSen
 from splitd.transport.estimate.tracker import PathTracker, Seen
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

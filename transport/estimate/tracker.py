@@ -19,8 +19,7 @@ from splitd.transport.estimate.dispersion import JITTER_S, read_rate
 from splitd.transport.estimate.observations import Quantiles, Transfer
 from splitd.transport.estimate.path import INITIAL_WINDOW_BYTES, PathModel, slow_start_seconds
 from splitd.transport.estimate.rate_filter import RateFilter
-from splitd.transport.estimate.robust import quantile, weighted_median
-from splitd.transport.estimate.theilsen import TheilSen
+from splitd.transport.estimate.robust import TheilSen, quantile, weighted_median
 
 _SIGMAS_TO_P90 = 1.2816
 # Equal transfers on a steady link differ by this share, and by the receiver's jitter.

@@ -137,17 +137,11 @@ class EndpointCore:
 
     # What goes out
 
-    def may_reply(self, key: RequestKey) -> bool:
-        """Return whether the device still waits for this request."""
-        client = self.clients.get(key[0])
-        return client is not None and client.epoch == key[1] and key[2] in client.running_bytes
-
     def queue_answer(self, key: RequestKey, items: Sequence[Outgoing]) -> None:
         """Queue the messages of an answer and free the request; nothing happens if nobody waits for it."""
-        if not self.may_reply(key):
+        client = self.clients.get(key[0])
+        if client is None or client.epoch != key[1] or client.running_bytes.pop(key[2], None) is None:
             return
-        client = self.clients[key[0]]
-        del client.running_bytes[key[2]]
         if client.outbox.n_bytes > self._limits.max_reply_bytes:
             self.counters.overloads += 1  # it does not read its answers: a stopped peer must not fill our memory
             self.forget(client.routing_id)

@@ -5,8 +5,8 @@ It owns no connection; only key files and the wake-up of an I/O thread touch the
 
 from splitd.transport.wire.assembly import Assembly, arrival_times, as_arrivals
 from splitd.transport.wire.credits import Receipts, SendWindow
-from splitd.transport.wire.frames import Envelope, decode, encode, peek_request_id, peek_version, version_refusal
-from splitd.transport.wire.handshake import names_hash, refusal
+from splitd.transport.wire.frames import Envelope, decode, encode, peek_request_id, peek_version
+from splitd.transport.wire.handshake import names_hash, refusal, version_refusal
 from splitd.transport.wire.keys import AllowList, ClientKeys, KeyPair, generate_keys, load_pair, load_public, zap_reply
 from splitd.transport.wire.limits import (
     HANDSHAKE_TIMEOUT_S,

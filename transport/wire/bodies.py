@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +37,6 @@ from splitd.transport.wire.messages import (
 )
 
 Body = tuple[bytes, Buffer | None]
-M = TypeVar("M")
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")

@@ -16,7 +16,7 @@ from splitd.errors import WireError
 from splitd.transport.wire.bodies import FORMATS, BodyFormat
 from splitd.transport.wire.fields import Reader
 from splitd.transport.wire.limits import MAX_HEADER_BYTES, PROTOCOL_VERSION
-from splitd.transport.wire.messages import Buffer, Chunk, Message, MessageType, Refuse
+from splitd.transport.wire.messages import Buffer, Chunk, Message, MessageType
 
 MAGIC = b"SPLD"
 
@@ -93,14 +93,6 @@ def peek_request_id(frames: Sequence[Buffer]) -> int | None:
         return _unpack_prefix(memoryview(frames[0]))[3] if frames else None
     except WireError:
         return None
-
-
-def version_refusal(theirs: int) -> Refuse:
-    """Return the refusal for a peer of another protocol version."""
-    return Refuse(
-        "version",
-        f"this end speaks protocol version {PROTOCOL_VERSION}, the other end {theirs}: install the same splitd on both",
-    )
 
 
 def _type_of(message: Message) -> MessageType:

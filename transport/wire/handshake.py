@@ -1,4 +1,4 @@
-"""Who may work together: the comparison of model and cuts before any tensor crosses."""
+"""Who may work together: protocol version, model and cuts are compared before any tensor crosses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import xxhash
 
+from splitd.transport.wire.limits import PROTOCOL_VERSION
 from splitd.transport.wire.messages import Hello, Refuse
 
 
@@ -29,3 +30,11 @@ def refusal(hello: Hello, *, model_digest: str, cut_names_hash: str) -> Refuse |
             "cuts on both ends",
         )
     return None
+
+
+def version_refusal(theirs: int) -> Refuse:
+    """Return the refusal for a peer of another protocol version."""
+    return Refuse(
+        "version",
+        f"this end speaks protocol version {PROTOCOL_VERSION}, the other end {theirs}: install the same splitd on both",
+    )
