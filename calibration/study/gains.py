@@ -1,4 +1,4 @@
-"""What choosing the split per state gains over never changing it, as METHOD defines it: the mean of ratios.
+"""What choosing the split per state gains over never changing it, as docs/method.md defines it: the mean of ratios.
 
 G = mean over the states of (T_static - T_best) / T_static
 """

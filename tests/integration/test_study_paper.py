@@ -1,4 +1,4 @@
-"""The paper's fourteen models: METHOD's counts, and the roofline against this machine."""
+"""The paper's fourteen models: the counts of docs/method.md, and the roofline against this machine."""
 
 from __future__ import annotations
 

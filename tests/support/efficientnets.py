@@ -36,7 +36,7 @@ def block_shapes(module: nn.Module, size: int) -> Shapes:
 
 
 def assert_cuts_are_blocks(cuts: Sequence[Cut], blocks: Shapes, size: int) -> None:
-    """One cut after each block, in their order, with its shape; every derived figure as METHOD.md defines it."""
+    """One cut after each block, in their order, with its shape; every derived figure as docs/method.md defines it."""
     assert [(cut.name, cut.shapes) for cut in cuts] == [(name, (shape,)) for name, shape in blocks.items()]
     lowest = image = 3 * size * size
     for cut, shape in zip(cuts, blocks.values(), strict=True):
