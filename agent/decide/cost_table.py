@@ -6,7 +6,7 @@ their numbers from the state of links and servers, and their doubt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from math import inf
 
@@ -72,38 +72,26 @@ class CostTable:
         Those of a candidate whose server's link is unknown mean nothing; see `usable`.
         """
         ahead_s = (self.work.head_s + self.work.encode_s) * state.k_dev.p50
-        transfer_s, return_s, rtt_s, queue_s, k_srv = (np.empty(len(self.costs)) for _ in range(5))
-        for name, rows in self._rows:
-            server = state.server(name)
-            up, down = paths(server)
-            transfer_s[rows] = up.seconds(self.wire[rows], ahead_s[rows] + server.idle_s)
-            return_s[rows] = down.seconds(self.result[rows])
-            rtt_s[rows] = 0.0 if server.link.rtt_s is None else server.link.rtt_s.p50
-            queue_s[rows] = server.queue_s
-            k_srv[rows] = server.k_srv.p50
+        transfer_s, return_s = self._crossing(state, ahead_s)
         return end_to_end(
             self.work,
             transfer_s=transfer_s,
             return_s=return_s,
-            rtt_s=self.offloads * rtt_s,
-            queue_s=self.offloads * queue_s,
+            rtt_s=self.offloads * self._per_server(state, _rtt_s),
+            queue_s=self.offloads * self._per_server(state, lambda server: server.queue_s),
             k_dev=state.k_dev.p50,
-            k_srv=k_srv,
+            k_srv=self._per_server(state, lambda server: server.k_srv.p50),
         )
 
     def spread(self, state: State, *, upper: bool) -> Spread:
         """Return how far p90 (or p10) of every term lies from its median."""
-        transfer, server_, back, rtt_s = (np.empty(len(self.costs)) for _ in range(4))
-        for name, rows in self._rows:
-            server = state.server(name)
-            up, down = paths(server)
-            rtt = server.link.rtt_s or _EXACT
-            transfer[rows] = relative_deviation(up.residual, upper=upper)
-            server_[rows] = relative_deviation(server.k_srv, upper=upper)
-            back[rows] = relative_deviation(down.residual, upper=upper)
-            rtt_s[rows] = rtt.p90 - rtt.p50 if upper else rtt.p50 - rtt.p10
-        device = relative_deviation(state.k_dev, upper=upper)
-        return Spread(device, transfer, server_, back, self.offloads * rtt_s)
+        return Spread(
+            device=relative_deviation(state.k_dev, upper=upper),
+            transfer=self._per_server(state, lambda server: relative_deviation(paths(server)[0].residual, upper=upper)),
+            server=self._per_server(state, lambda server: relative_deviation(server.k_srv, upper=upper)),
+            back=self._per_server(state, lambda server: relative_deviation(paths(server)[1].residual, upper=upper)),
+            rtt_s=self.offloads * self._per_server(state, lambda server: _rtt_deviation_s(server, upper=upper)),
+        )
 
     def usable(self, state: State) -> Bools:
         """Tell of every candidate whether it can be chosen: local always, another one while its link is up."""
@@ -112,6 +100,25 @@ class CostTable:
             usable[rows] = state.server(name).is_usable
         usable[self.local] = True
         return usable
+
+    def _crossing(self, state: State, ahead_s: Floats) -> tuple[Floats, Floats]:
+        """Return the seconds of every candidate's way up and of its result's way back."""
+        transfer_s, return_s = np.empty(len(self.costs)), np.empty(len(self.costs))
+        for name, rows in self._rows:
+            server = state.server(name)
+            up, down = paths(server)
+            transfer_s[rows] = up.seconds(self.wire[rows], ahead_s[rows] + server.idle_s)
+            return_s[rows] = down.seconds(self.result[rows])
+        return transfer_s, return_s
+
+    def _per_server(self, state: State, of: Callable[[ServerState], float]) -> Number:
+        """Return a number of each candidate's server as a column; of the only server, the number itself."""
+        if len(self._rows) == 1:
+            return of(state.server(self._rows[0][0]))
+        column = np.empty(len(self.costs))
+        for name, rows in self._rows:
+            column[rows] = of(state.server(name))
+        return column
 
 
 def deviation(terms: Terms[Floats] | Terms[float], spread: Spread) -> Number:
@@ -131,6 +138,15 @@ def deviation(terms: Terms[Floats] | Terms[float], spread: Spread) -> Number:
 def row_of(terms: Terms[Floats], index: int) -> Terms[float]:
     """Return one candidate's terms."""
     return Terms(*(_at(getattr(terms, field.name), index) for field in fields(terms)))
+
+
+def _rtt_s(server: ServerState) -> float:
+    return 0.0 if server.link.rtt_s is None else server.link.rtt_s.p50
+
+
+def _rtt_deviation_s(server: ServerState, *, upper: bool) -> float:
+    rtt = server.link.rtt_s or _EXACT
+    return rtt.p90 - rtt.p50 if upper else rtt.p50 - rtt.p10
 
 
 def paths(server: ServerState) -> tuple[PathModel, PathModel]:

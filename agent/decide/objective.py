@@ -12,7 +12,7 @@ from math import erf, sqrt
 
 import numpy as np
 
-from splitd.agent.decide.cost_table import CostTable, deviation
+from splitd.agent.decide.cost_table import CostTable, Spread, deviation
 from splitd.agent.decide.decision import State
 from splitd.calibration.profile import Floats, Terms
 
@@ -25,23 +25,36 @@ _NO_DEVIATION_S = 1e-9
 
 
 class Outlook:
-    """What an objective looks at: the median seconds of every candidate, and how far p10 and p90 lie from them."""
+    """A table in one state: every candidate's terms and median seconds, and how far p10 and p90 lie from them.
 
-    def __init__(self, table: CostTable, terms: Terms[Floats], state: State) -> None:
-        self._table = table
-        self._terms = terms
-        self._state = state
-        self.median = terms.total_s
+    What is not asked for is not computed.
+    """
+
+    def __init__(self, table: CostTable, state: State) -> None:
+        self.table = table
+        self.state = state
+        self.terms: Terms[Floats] = table.predict(state)
+        self.median: Floats = self.terms.total_s
+
+    @cached_property
+    def upper(self) -> Spread:
+        """How far p90 of every term lies from its median."""
+        return self.table.spread(self.state, upper=True)
+
+    @cached_property
+    def lower(self) -> Spread:
+        """How far p10 of every term lies from its median."""
+        return self.table.spread(self.state, upper=False)
 
     @cached_property
     def above(self) -> Floats:
         """Seconds from the median to p90."""
-        return np.asarray(deviation(self._terms, self._table.spread(self._state, upper=True)))
+        return np.asarray(deviation(self.terms, self.upper))
 
     @cached_property
     def below(self) -> Floats:
         """Seconds from p10 to the median."""
-        return np.asarray(deviation(self._terms, self._table.spread(self._state, upper=False)))
+        return np.asarray(deviation(self.terms, self.lower))
 
 
 Objective = Callable[[Outlook], Floats]

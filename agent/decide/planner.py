@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot, sqrt
 
 import numpy as np
 
-from splitd.agent.decide.cost_table import CostTable, dominator, relative_deviation
+from splitd.agent.decide.cost_table import CostTable, dominator
 from splitd.agent.decide.decision import CandidateCost, CandidateKey, Decision, Scored, Share, State
-from splitd.agent.decide.explanation import Explainer
+from splitd.agent.decide.explanation import explain_all, explain_one
 from splitd.agent.decide.objective import DEFAULT_OBJECTIVE, OBJECTIVES, Outlook, sigmas_to_deadline
-from splitd.calibration.profile import Floats, Terms
+from splitd.calibration.profile import Floats
 
 # An exploring batch may be expected to take this much longer than the best choice, no more: with the default share of
 # two batches in a hundred, exploring then costs at most one per cent of the time.
@@ -69,19 +70,16 @@ class Planner:
         """
         running = self._running(costs)
         table = running.open
-        terms = table.predict(state)
-        usable = table.usable(state)
+        outlook, usable = Outlook(table, state), table.usable(state)
         if usable.sum() == 1:
             index, why, explored = table.local, self._nothing_usable(table, state), False
         else:
-            outlook = Outlook(table, terms, state)
             values = np.where(usable, OBJECTIVES[self.config.objective](outlook), np.inf)
-            index, why, explored = self._choose(running, outlook, values, terms, state)
-        chosen = Explainer(table, state, terms).one(index, why)
+            index, why, explored = self._choose(running, outlook, values)
+        chosen = explain_one(outlook, index, why)
 
         def explain() -> tuple[Scored, ...]:
-            everything = running.everything
-            return Explainer(everything, state, everything.predict(state)).all(running.refusals, chosen.cost.key, why)
+            return explain_all(Outlook(running.everything, state), running.refusals, chosen.cost.key, why)
 
         return Decision((Share(chosen, state.batch),), explored, explain)
 
@@ -94,10 +92,8 @@ class Planner:
             allowed[table.index[but]] = False
         return float(medians[allowed].min(initial=np.inf))
 
-    def _choose(
-        self, running: _Running, outlook: Outlook, values: Floats, terms: Terms[Floats], state: State
-    ) -> tuple[int, str, bool]:
-        table = running.open
+    def _choose(self, running: _Running, outlook: Outlook, values: Floats) -> tuple[int, str, bool]:
+        table, state = running.open, outlook.state
         if running.pinned:
             values = np.where(table.offloads > 0.0, values, np.inf)
             return int(values.argmin()), "pinned", False
@@ -106,19 +102,20 @@ class Planner:
             sigmas = np.where(np.isfinite(values), sigmas_to_deadline(outlook, state.deadline_s), -np.inf)
             best = int(np.where(sigmas >= sigmas.max(), values, np.inf).argmin())
             why = "most likely to meet the deadline"
-        elif (kept := self._kept(table, terms, values, best, state)) is not None:
+        elif (kept := self._kept(outlook, values, best)) is not None:
             return kept, "the previous choice; no other one is surely faster", False
-        if state.explore and best == table.local and (tried := _uncertain(table, outlook, values)) is not None:
+        if state.explore and best == table.local and (tried := _uncertain(outlook, values)) is not None:
             return tried, "explores: it may be faster, and costs little if not", True
         return best, why, False
 
-    def _kept(self, table: CostTable, terms: Terms[Floats], values: Floats, best: int, state: State) -> int | None:
+    def _kept(self, outlook: Outlook, values: Floats, best: int) -> int | None:
         """Return the previous choice when the best one's gain does not stand out from the prediction's doubt."""
-        previous = None if state.previous is None else table.index.get(state.previous)
+        key = outlook.state.previous
+        previous = None if key is None else outlook.table.index.get(key)
         if previous is None or previous == best:
             return None
         gain = float(values[previous] - values[best])
-        doubt = _DOUBT * _doubt_of_difference(table, terms, previous, best, state)
+        doubt = _DOUBT * _doubt_of_difference(outlook, previous, best)
         return previous if gain <= min(doubt, self.config.hysteresis * float(values[previous])) else None
 
     def _nothing_usable(self, table: CostTable, state: State) -> str:
@@ -160,25 +157,24 @@ class Planner:
         return config.pinned == cost.name and config.pinned_codec in {None, cost.codec}
 
 
-def _doubt_of_difference(table: CostTable, terms: Terms[Floats], one: int, other: int, state: State) -> float:
+def _doubt_of_difference(outlook: Outlook, one: int, other: int) -> float:
     """Return the deviation of the difference of two predictions: what both share (device, rate, load) cancels out."""
-    spread = table.spread(state, upper=True)
-    device = abs(float(terms.device_s[one] - terms.device_s[other])) * relative_deviation(state.k_dev, upper=True)
-    square = device * device
-    for column, share in ((terms.transfer_s, spread.transfer), (terms.server_s, spread.server)):
-        square += _difference(table, column * share, one, other) ** 2
-    return float(np.sqrt(square))
+    terms, spread, table = outlook.terms, outlook.upper, outlook.table
+    device = abs(float(terms.device_s[one] - terms.device_s[other])) * float(spread.device)
+    transfer = _difference(table, terms.transfer_s * spread.transfer, one, other)
+    server = _difference(table, terms.server_s * spread.server, one, other)
+    return sqrt(device * device + transfer * transfer + server * server)
 
 
 def _difference(table: CostTable, doubts: Floats, one: int, other: int) -> float:
     """Return the doubt of a difference: of one server (or none) it is shared, of two servers it adds in square."""
     first, second = float(doubts[one]), float(doubts[other])
     servers = {table.costs[i].server for i in (one, other) if table.costs[i].kind != "local"}
-    return abs(first - second) if len(servers) < 2 else float(np.hypot(first, second))
+    return abs(first - second) if len(servers) < 2 else hypot(first, second)
 
 
-def _uncertain(table: CostTable, outlook: Outlook, values: Floats) -> int | None:
+def _uncertain(outlook: Outlook, values: Floats) -> int | None:
     """Return the offloading candidate that may turn out fastest, if one may and its expected price is bounded."""
-    lucky = outlook.median - outlook.below
+    table, lucky = outlook.table, outlook.median - outlook.below
     eligible = (table.offloads > 0.0) & (lucky < values[table.local]) & (values < _EXPLORE_COST * values[table.local])
     return int(np.where(eligible, lucky, np.inf).argmin()) if eligible.any() else None
