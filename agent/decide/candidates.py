@@ -20,7 +20,7 @@ _MAX_TABLES = 64
 # A server's whole network is never taken to be faster than this, or the ratio of the two ends would be infinite.
 _LEAST_TAIL_S = 1e-9
 
-FLOAT32_BYTES = 4
+FLOAT32_BYTES = 4  # results come back as float32
 
 Admissible = Callable[[int, str], bool]
 

@@ -9,15 +9,20 @@ from splitd.transport.estimate import Quantiles
 # Standard deviations from the median to the ninetieth percentile of a normal distribution.
 _SIGMAS_TO_P90 = 1.2816
 # Two factors in a row off by more than this, to the same side, are a new level: throttling sets in within seconds.
+# Repeated runs of one segment differ by a few per cent, so noise alone does not do that.
 LEVEL_SHIFT = 1.25
 # Times below this are mostly timer ticks and interrupts, and say little about a processor's speed.
 SHORTEST_S = 1e-3
 # One wild sample (a page fault, a garbage collection) counts as no more than this factor against the estimate.
 _WILDEST = 3.0
+# Weight of the newest sample once there are five; before that all count alike. Chosen, not measured: larger follows a
+# slow drift (heat) sooner, smaller averages more noise away; what is sudden is a level shift and does not wait for it.
 _GAIN = 0.2
+# Before anything was measured the calibration is taken to be right within a tenth: it was made minutes or days ago.
 _FIRST_SPREAD = 0.1
+# The spread is learned more slowly than the level, or two equal samples in a row would make it look sure.
 _SPREAD_GAIN = 0.1
-# Without news the spread grows by this share of a level shift per minute, up to one: load and heat come and go.
+# Without news the doubt grows to a whole level shift within this time: load and heat come and go in about a minute.
 _FORGET_S = 60.0
 
 
