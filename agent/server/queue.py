@@ -99,7 +99,7 @@ class WorkQueue(Generic[T]):
 
     def __init__(self, max_length: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._changed = threading.Condition()
-        self._backlog: Backlog[T] = guarded(Backlog(max_length), self._changed, "backlog")
+        self._backlog: Backlog[T] = guarded(Backlog(max_length), self._changed, "the backlog")
         self._clock = clock
 
     def put(self, item: T, expected_s: float) -> None:

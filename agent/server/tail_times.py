@@ -6,6 +6,7 @@ import threading
 
 from splitd.agent.decide import SpeedFactor
 from splitd.calibration.profile import LatencyProfile
+from splitd.ownership import guarded
 
 
 class TailTimes:
@@ -13,8 +14,8 @@ class TailTimes:
 
     def __init__(self, profile: LatencyProfile) -> None:
         self.profile = profile
-        self._speed = SpeedFactor()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._speed = guarded(SpeedFactor(), self._lock, "the processor's speed factor")
 
     def expected_s(self, now_s: float, cut: int, batch: int) -> float:
         """Return how long the tail from `cut` will probably compute for `batch` samples, seconds."""
