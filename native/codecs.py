@@ -1,4 +1,4 @@
-"""The tensor codecs: chunks of a tensor to payload bytes and back.
+"""The codecs at work: one chunk of a tensor to payload bytes and back.
 
 The payload layouts are in docs/codecs.md. The codec and the flags go with every chunk, because a chunk may fall back:
 values that a codec cannot carry (NaN, infinities, out of range) travel as F32, and LZ4 is left off where it gains
@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import lz4.block
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitd.errors import CodecError
-from splitd.native.plan import ChunkPlan, plan_chunks
+from splitd.native.plan import ChunkPlan
 from splitd.native.select import Backend, load_backend
 from splitd.native.spec import CODECS, FLAG_LZ4, KNOWN_FLAGS, OWN_BYTES, Bytes, CodecId, CodecSpec
 
@@ -142,23 +141,6 @@ def _decode_raw(payload: Bytes, plan: ChunkPlan, out: Array) -> None:
     if source.size != target.size:
         raise CodecError(f"a raw payload of {source.size} bytes for {target.size} bytes of elements")
     target[:] = source
-
-
-def encode_tensor(spec: CodecSpec, array: Array) -> list[tuple[ChunkPlan, EncodedChunk]]:
-    """A whole tensor of any shape and order, chunk by chunk."""
-    flat = flatten(array)
-    return [(plan, encode_chunk(spec, flat, plan)) for plan in plan_chunks(array.shape, spec)]
-
-
-def decode_tensor(
-    chunks: Sequence[tuple[ChunkPlan, EncodedChunk]], shape: Sequence[int], dtype: npt.DTypeLike = np.float32
-) -> Array:
-    """The tensor that `encode_tensor` took apart."""
-    out: Array = np.empty(tuple(shape), dtype)
-    flat = out.reshape(-1)
-    for plan, chunk in chunks:
-        decode_chunk(chunk.codec, chunk.flags, chunk.payload, plan, flat)
-    return out
 
 
 _default = TensorCodec(load_backend())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,11 +72,6 @@ class Engine:
     def last(self) -> int:
         """K, the index of no offloading."""
         return self.partition.K
-
-    @property
-    def result_bytes_per_sample(self) -> int:
-        """Bytes of the model's float32 outputs for one sample."""
-        return sum(4 * math.prod(shape) for shape in self.partition.output_shapes)
 
     def verify(self) -> None:
         """Prove that every split gives the unsplit model's bits; raises ModelError."""

@@ -65,12 +65,8 @@ class Partition:
         return self._run(0, k, (x,))
 
     def tail(self, k: int, live: Sequence[torch.Tensor]) -> Live:
-        """Run segments k..K-1 on what crosses at split k, which stays as it is; return the model's outputs."""
+        """Run segments k..K-1 on what crosses at split k, which stays as it is; k = 0 is the whole chain."""
         return self._run(k, self.K, live)
-
-    def forward(self, x: torch.Tensor) -> Live:
-        """Run the whole chain."""
-        return self._run(0, self.K, (x,))
 
     def segment(self, i: int, live: Sequence[torch.Tensor]) -> Live:
         """Run segment i alone, from split i to split i + 1."""

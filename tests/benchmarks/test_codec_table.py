@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from splitd.native import codecs
+from splitd.native import crossing
+from splitd.native.plan import PLANE_WORD_BYTES, plane_count
 from splitd.native.spec import parse
 from tests.benchmarks import activations as sources
 from tests.benchmarks.codec_peers import Way, memcpy, ours, peers, quantise
@@ -106,10 +107,9 @@ def entropy_bits(symbols: npt.NDArray[np.uint8]) -> float:
 
 def coded_bits(tensor: sources.Activation) -> float:
     """Bits a value of u8h without the plane parameters, which plain u8 has as well."""
-    spec, x = parse("u8h"), tensor.values
-    chunks = codecs.encode_tensor(spec, x)
-    parameters = sum(4 * plan.n_elements // plan.plane_elements for plan, _ in chunks)
-    return 8 * (sum(len(chunk.payload) for _, chunk in chunks) - parameters) / x.size
+    x = tensor.values
+    parameters = PLANE_WORD_BYTES * plane_count(x.shape, parse("u8h"))
+    return 8 * (sum(len(piece.payload) for piece in crossing.encode([x], "u8h")) - parameters) / x.size
 
 
 class Table:

@@ -23,8 +23,7 @@ from splitd.calibration.images.preprocess import Preprocessing, normalise
 from splitd.calibration.images.samples import generated_images
 from splitd.calibration.model.graph import export_graph, find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec
-from splitd.native.codecs import decode_tensor, encode_tensor
-from splitd.native.spec import parse
+from splitd.native import crossing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -101,7 +100,7 @@ def guard(
 
 def test_the_network_has_learnt_its_task(partition: Partition) -> None:
     images, labels = labelled_images(SAMPLES, seed=3)
-    (logits,) = partition.forward(torch.from_numpy(normalise(images, PREPROCESSING)))
+    (logits,) = partition.tail(0, (torch.from_numpy(normalise(images, PREPROCESSING)),))
     assert float((logits.argmax(1).numpy() == labels).mean()) > 0.9
 
 
@@ -145,10 +144,9 @@ def test_entropy_coding_loses_nothing(guard: Guard, partition: Partition) -> Non
 
 def test_the_figures_are_those_of_a_direct_computation(guard: Guard, partition: Partition, unseen: Labelled) -> None:
     x = torch.from_numpy(normalise(unseen[0], PREPROCESSING))
-    (expected,) = partition.forward(x)
+    (expected,) = partition.tail(0, (x,))
     live = [tensor.numpy() for tensor in partition.head(2, x)]
-    spec = parse("u4h")
-    received = [decode_tensor(encode_tensor(spec, array), array.shape) for array in live]
+    received = [crossing.decode([array], [list(crossing.encode([array], "u4h"))])[0] for array in live]
     (outputs,) = partition.tail(2, [torch.from_numpy(array) for array in received])
     assert guard.report is not None
     found = guard.report.results[2, "u4h"]

@@ -81,6 +81,12 @@ def test_several_tensors_cross_and_come_back(label: str) -> None:
         assert not crossing.is_lossless(label) or before.tobytes() == after.tobytes()
 
 
+def test_a_tensor_may_lie_in_memory_in_any_order() -> None:
+    tensor = np.asfortranarray(np.random.default_rng(0).standard_normal((2, 6, 10, 10)).astype(np.float32))
+    (back,) = crossing.decode([tensor], by_tensor(list(crossing.encode([tensor], "f32x"))))
+    assert np.array_equal(back, tensor)
+
+
 def test_a_tensor_is_encoded_only_as_far_as_it_is_asked_for() -> None:
     tensor = np.zeros((1, 64, 56, 56), np.float32)
     pieces = crossing.encode((tensor,), "f32")

@@ -82,7 +82,7 @@ def test_the_whole_chain_takes_as_long_as_running_it(partition: Partition) -> No
     samples = []
     for _ in range(21):
         started = time.perf_counter()
-        partition.forward(x)
+        partition.tail(0, (x,))
         samples.append(time.perf_counter() - started)
     assert 1 / 3 < profile.tail(0, 4).median / float(np.median(samples)) < 3
 
