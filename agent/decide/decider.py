@@ -16,8 +16,8 @@ from splitd.agent.decide.decision import (
     CandidateCost,
     CandidateKey,
     Decision,
-    ServerState,
     State,
+    with_one_server,
 )
 from splitd.agent.decide.planner import Planner, PlannerConfig
 from splitd.agent.decide.speed import SpeedFactor
@@ -271,15 +271,10 @@ class Decider:
         queue, now_s = around.queue, around.now_s
         k_dev, k_srv = self.factors(now_s)
         budget = self.config.explore * self.learned.batches - self.learned.explored
-        server = ServerState(
-            link=around.link,
-            # The queue was so long when the server said so; it has been working it off since.
-            queue_s=0.0 if queue is None else max(0.0, queue.queue_s - queue.age_s),
-            k_srv=k_srv,
-            idle_s=around.link.idle_s,
-        )
+        # The queue was so long when the server said so; it has been working it off since.
+        queue_s = 0.0 if queue is None else max(0.0, queue.queue_s - queue.age_s)
         return State(
-            servers={THE_SERVER: server},
+            servers=with_one_server(around.link, queue_s=queue_s, k_srv=k_srv, idle_s=around.link.idle_s),
             k_dev=k_dev,
             batch=batch,
             deadline_s=self.config.deadline_s,
