@@ -26,14 +26,14 @@ def chain_table(profile: LatencyProfile) -> Table:
 
 
 def codec_table(profile: LatencyProfile, guard: Guard | None = None) -> Table:
-    """Return payload size and time of every codec at every position, for the largest batch; and what the guard says."""
+    """Return bytes on the wire and time of every codec at every position, for the largest batch; and what the guard says."""
     batch = profile.batch_sizes[-1]
     stage = "encode" if profile.heads is not None else "decode"
-    table = Table(title=f"payload, and ms to {stage} it, batch {batch}")
+    table = Table(title=f"bytes on the wire, and ms to {stage} them, batch {batch}")
     table.add_column("k", justify="right")
     table.add_column("split point")
     table.add_column("codec")
-    table.add_column("payload", justify="right")
+    table.add_column("sent", justify="right")
     table.add_column(stage, justify="right", no_wrap=True)
     if guard is not None:
         table.add_column("accuracy")

@@ -99,7 +99,7 @@ class Offload:
         metas = tuple(TensorMeta(tensor.shape, tensor.dtype.name) for tensor in tensors)
         with self._session.open(RequestMeta(cut, metas, give_up_s)) as exchange:
             while (piece := self._next(pieces, outcome)) is not None:
-                outcome.wire_bytes += len(piece.chunk.payload)
+                outcome.wire_bytes += crossing.wire_bytes(tensors, (piece,))
                 with outcome.stage("send"):
                     exchange.send(piece.chunk, piece.tensor_index, piece.plan, piece.chunk_index, piece.chunk_count)
             with outcome.stage("wait"):
