@@ -5,7 +5,10 @@ from __future__ import annotations
 
 def ms(seconds: float | None) -> str:
     """Return seconds as milliseconds with three significant digits."""
-    return "-" if seconds is None else f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds * 1000:.0f} ms"
+    if seconds is None:
+        return "-"
+    # From 999.5 on three digits would be written as a power of ten.
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds * 1000:.0f} ms"
 
 
 def rate(bytes_per_s: float | None) -> str:
