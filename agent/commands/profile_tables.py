@@ -26,7 +26,7 @@ def chain_table(profile: LatencyProfile) -> Table:
 
 
 def codec_table(profile: LatencyProfile, guard: Guard | None = None) -> Table:
-    """Return bytes on the wire and time of every codec at every position, for the largest batch; and what the guard says."""
+    """Return bytes on the wire and time of every codec everywhere, for the largest batch; and what the guard says."""
     batch = profile.batch_sizes[-1]
     stage = "encode" if profile.heads is not None else "decode"
     table = Table(title=f"bytes on the wire, and ms to {stage} them, batch {batch}")
