@@ -241,6 +241,7 @@ class CandidateRow(Part):
     wire_bytes: int | None = Field(description="null where accuracy keeps it out")
     terms: CandidateTerms | None = Field(description="null where nothing can be predicted")
     predicted: Bounds | None = Field(description="end-to-end seconds")
+    meets_deadline: float | None = Field(description="chance to meet `planner.deadline_ms`; null without one")
     reason: str = Field(description="why it was chosen, or why not")
 
 

@@ -218,6 +218,7 @@ def _candidate(scored: Scored, *, chosen: bool) -> CandidateRow:
         wire_bytes=scored.cost.wire_bytes,
         terms=CandidateTerms(**asdict(scored.terms)) if scored.terms else None,
         predicted=_bounds_if_known(scored.predicted),
+        meets_deadline=scored.meets_deadline,
         reason=scored.reason,
     )
 
@@ -231,6 +232,7 @@ def _refused(name: str, codec: str, reason: str) -> CandidateRow:
         wire_bytes=None,
         terms=None,
         predicted=None,
+        meets_deadline=None,
         reason=f"accuracy: {reason}",
     )
 
