@@ -6,22 +6,13 @@ the link estimate, the server's load and the profiles as arguments: no socket, n
 
 from splitd.agent.decide.candidates import Wanted, candidate_costs
 from splitd.agent.decide.cost_table import undominated
-from splitd.agent.decide.decider import (
-    Decider,
-    DeciderConfig,
-    Done,
-    Learned,
-    Lesson,
-    Pin,
-    Remote,
-    ReportedQueue,
-    Surroundings,
-    see,
-)
+from splitd.agent.decide.decider import Decider, DeciderConfig, Pin
 from splitd.agent.decide.decision import CandidateCost, CandidateKey, Decision, Scored
+from splitd.agent.decide.learning import Done, Learned, Lesson, Remote
 from splitd.agent.decide.objective import DEFAULT_OBJECTIVE, OBJECTIVES
 from splitd.agent.decide.planner import PlannerConfig
 from splitd.agent.decide.speed import SpeedFactor
+from splitd.agent.decide.surroundings import ReportedQueue, Surroundings, see
 
 __all__ = [
     "DEFAULT_OBJECTIVE",

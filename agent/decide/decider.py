@@ -14,23 +14,21 @@ from splitd.agent.decide.candidates import Candidates, Wanted
 from splitd.agent.decide.decision import (
     THE_SERVER,
     CandidateCost,
-    CandidateKey,
     Decision,
     State,
     with_one_server,
 )
+from splitd.agent.decide.learning import Done, Learned, Lesson
 from splitd.agent.decide.planner import Planner, PlannerConfig
-from splitd.agent.decide.speed import SpeedFactor
+from splitd.agent.decide.surroundings import ReportedQueue, Surroundings, in_hindsight, see, with_rate
 from splitd.calibration.profile import CrossingKey, LatencyProfile, ProfilePair
 from splitd.errors import UsageError
 from splitd.native import crossing
-from splitd.transport.estimate import LinkEstimate, LinkEstimator, PathModel, Quantiles
+from splitd.transport.estimate import LinkEstimate, LinkEstimator, Quantiles
 
 # A local finish may take this many times its calibrated time: what a throttled core was seen to differ by from one
 # batch to the next (docs/method.md). Waiting longer for the server would cost the deadline.
 DEADLINE_MARGIN = 1.5
-# Weight of the newest preparation time: a dozen batches to follow other image sizes, one wild one moves it by a fifth.
-_PREPARE_GAIN = 0.2
 # What a prediction without bounds, or of almost no time, is allowed to be wrong by: a busy server's scheduling.
 MIN_PATIENCE_S = 0.3
 
@@ -44,96 +42,11 @@ class DeciderConfig:
     explore: float = 0.02
 
 
-@dataclass(frozen=True)
-class ReportedQueue:
-    """What the server last said: how long a request would wait, and how old that word is; seconds."""
-
-    queue_s: float
-    age_s: float
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What is outside the Decider at one moment.
-
-    `rate_bytes_per_s`: the uplink by its last readings alone; None while unknown. `queue`: None without a session.
-    """
-
-    now_s: float
-    link: LinkEstimate
-    rate_bytes_per_s: float | None = None
-    queue: ReportedQueue | None = None
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What the server said about one batch, in seconds."""
-
-    queue_s: float
-    decode_s: float
-    compute_s: float
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of one batch.
-
-    `measured_s`: from the decision to the end. `head_s`: what the device computed before anything crossed, preparation
-    included. `prepare_s`: of that, decoding and resizing `samples` inputs of `kind`. `given_up`: the server was waited
-    for in vain. `remote`: None unless the server finished it. `rate_bytes_per_s`: the uplink as it is known now.
-    """
-
-    now_s: float
-    measured_s: float
-    head_s: float
-    prepare_s: float
-    samples: int
-    kind: str
-    given_up: bool = False
-    remote: Remote | None = None
-    rate_bytes_per_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a batch taught: the time of the best choice in hindsight (modelled but for the one taken), speed factors."""
-
-    hindsight_s: float
-    k_dev: Quantiles
-    k_srv: Quantiles
-
-
 class Pin(NamedTuple):
     """A cut to stay at, with one codec or any."""
 
     cut: str
     codec: str | None
-
-
-@dataclass
-class Learned:
-    """What batches have taught and decisions depend on; profiles and configuration aside.
-
-    `prepare_s`: seconds to decode and resize one input, by the application's kind of input. `previous`: the last
-    choice. `explored` of the `batches` so far were chosen to learn.
-    """
-
-    k_dev: SpeedFactor = field(default_factory=SpeedFactor)
-    k_srv: SpeedFactor = field(default_factory=SpeedFactor)
-    prepare_s: dict[str, float] = field(default_factory=dict)
-    previous: CandidateKey | None = None
-    batches: int = 0
-    explored: int = 0
-
-    def observe_prepare(self, kind: str, each_s: float) -> None:
-        """Note what preparing one input took."""
-        known = self.prepare_s.get(kind)
-        self.prepare_s[kind] = each_s if known is None else known + _PREPARE_GAIN * (each_s - known)
-
-
-def see(estimator: LinkEstimator, now_s: float, queue: ReportedQueue | None) -> Surroundings:
-    """Return the surroundings at `now_s`; the one estimate of the link that a batch is decided with."""
-    return Surroundings(now_s, estimator.estimate(now_s), estimator.uplink_rate(now_s), queue)
 
 
 class Decider:
@@ -188,20 +101,9 @@ class Decider:
 
     def learn(self, decision: Decision, done: Done) -> Lesson:
         """Take in what a batch really took, and judge its decision in hindsight."""
-        self.take_in(decision.chosen.cost, done)
+        self.learned.take_in(decision.chosen.cost, done)
         k_dev, k_srv = self.factors(done.now_s)
         return Lesson(self._hindsight_s(decision, done), k_dev, k_srv)
-
-    def take_in(self, cost: CandidateCost, done: Done) -> None:
-        """Learn the device's and the server's speed, and what the application's inputs take to prepare."""
-        learned, remote = self.learned, done.remote
-        # Where the image itself crosses the device computes nothing, and what is finished here was no head.
-        if cost.kind != "full" and not done.given_up:
-            learned.k_dev.observe(done.now_s, done.head_s, cost.head_s)
-        if done.prepare_s > 0.0:
-            learned.observe_prepare(done.kind, done.prepare_s / done.samples)
-        if remote is not None:
-            learned.k_srv.observe(done.now_s, remote.decode_s + remote.compute_s, cost.decode_s + cost.tail_s)
 
     # What changes it
 
@@ -305,31 +207,10 @@ class Decider:
         k_dev, k_srv = self.factors(done.now_s)
         server = replace(
             state.server(THE_SERVER),
-            link=LinkEstimate("unknown") if done.given_up else _in_hindsight(around, done.rate_bytes_per_s),
+            link=LinkEstimate("unknown") if done.given_up else in_hindsight(around, done.rate_bytes_per_s),
             k_srv=k_srv,
         )
         if done.remote is not None:
             server = replace(server, queue_s=done.remote.queue_s)
         state = replace(state, servers={THE_SERVER: server}, k_dev=k_dev)
         return min(done.measured_s, self._planner.soonest_s(table, state, but=decision.chosen.cost.key))
-
-
-def _in_hindsight(around: Surroundings, rate_bytes_per_s: float | None) -> LinkEstimate:
-    """Return the link that a batch was decided with, at the rate that is known after it."""
-    before, path = around.rate_bytes_per_s, around.link.up_path
-    if before is None or rate_bytes_per_s is None or path is None:
-        return around.link
-    rate = path.rate.scaled(rate_bytes_per_s / before)
-    return replace(around.link, up=rate, up_path=replace(path, rate=rate))
-
-
-def with_rate(link: LinkEstimate, rate_bytes_per_s: float) -> LinkEstimate:
-    """Return the estimate as if the uplink had this rate, and were up."""
-    path = replace(link.up_path or PathModel(Quantiles.exactly(1.0)), rate=Quantiles.exactly(rate_bytes_per_s))
-    return replace(
-        link,
-        state="up",
-        up=path.rate,
-        up_path=path,
-        rtt_s=link.rtt_s or Quantiles.exactly(0.0),
-    )

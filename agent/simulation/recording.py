@@ -146,7 +146,7 @@ def _tell_estimator(estimator: LinkEstimator, event: Event) -> bool:
 def _tell_decider(decider: Decider, event: Event) -> None:
     match event:
         case Taught(cost, done):
-            decider.take_in(cost, done)
+            decider.learned.take_in(cost, done)
         case Followed(server):
             decider.follow(LatencyProfile.from_json(server))
         case Calibrated(device):

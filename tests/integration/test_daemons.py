@@ -93,16 +93,16 @@ def test_the_applications_own_jpeg_files_cross_untouched(pair: Pair, network: En
     files = [jpeg(np.repeat(np.repeat(image, 3, 0), 2, 1)) for image in IMAGES]
     expected = network.tail(0, network.to_input(np.stack([prepare_image(f, network.preprocessing) for f in files])))[0]
     with pair.client() as client:
-        pair.agent.control.post("pin", cut="input", codec="jpeg")
+        pair.agent.control.post("pin", cut="input", codec="as-given")
         result = client.infer(files)
-        assert (result.split, result.codec, result.source) == ("input", "jpeg", "server")
+        assert (result.split, result.codec, result.source) == ("input", "as-given", "server")
         np.testing.assert_array_equal(result.outputs[0], expected)
         pair.agent.control.post("pin", cut=network.names[1], codec="f32")
         np.testing.assert_array_equal(client.infer(files).outputs[0], expected)
 
 
 def test_a_damaged_jpeg_is_the_callers_error_wherever_it_is_found(pair: Pair) -> None:
-    pair.agent.control.post("pin", cut="input", codec="jpeg")
+    pair.agent.control.post("pin", cut="input", codec="as-given")
     with pair.client() as client, pytest.raises(RemoteError) as caught:
         client.infer(jpeg(IMAGES[0])[:40])
     assert caught.value.code == "input"

@@ -15,9 +15,7 @@ import numpy as np
 import pytest
 
 from splitd.errors import ConfigError, DeadlineError, LinkError, RemoteError, UsageError
-from splitd.native.codecs import decode_tensor, encode_tensor
-from splitd.native.plan import chunk_plan_at
-from splitd.native.spec import parse
+from splitd.native import crossing
 from splitd.transport.device.requests import RequestMeta
 from splitd.transport.device.session import Session
 from splitd.transport.server.endpoint import Endpoint
@@ -101,8 +99,8 @@ def test_several_tensors_of_several_codecs_cross_and_come_back() -> None:
     def sums(request: IncomingRequest) -> None:
         outputs = []
         for meta, chunks in zip(request.tensors, request.chunks, strict=True):
-            pairs = [(chunk_plan_at(meta.shape, chunk.first_element, chunk.n_elements), chunk) for chunk in chunks]
-            outputs.append(np.asarray(decode_tensor(pairs, meta.shape).sum(dtype=np.float64)))
+            (array,) = crossing.decode([meta], [chunks])
+            outputs.append(np.asarray(array.sum(dtype=np.float64)))
         request.reply(outputs, ServerTimings(1.0, 2.0, 3.0, 0.5))
 
     rng = np.random.default_rng(0)
@@ -113,9 +111,8 @@ def test_several_tensors_of_several_codecs_cross_and_come_back() -> None:
         metas = tuple(TensorMeta(array.shape) for array in (first, empty))
         with device.open(RequestMeta(7, metas, device.clock() + 5)) as exchange:
             for index, array in enumerate((first, empty)):
-                chunks = list(encode_tensor(parse("u8"), array))
-                for position, (plan, chunk) in enumerate(chunks):
-                    exchange.send(chunk, index, plan, position, len(chunks))
+                for piece in crossing.encode([array], "u8"):
+                    exchange.send(piece.chunk, index, piece.plan, piece.chunk_index, piece.chunk_count)
             reply = exchange.result(PATIENCE_S)
     assert reply.outputs[0] == pytest.approx(first.sum(dtype=np.float64), abs=first.size * 0.02)
     assert reply.outputs[1] == 0.0

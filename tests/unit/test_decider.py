@@ -7,18 +7,10 @@ from dataclasses import replace
 import pytest
 
 from splitd.agent.decide.candidates import Wanted
-from splitd.agent.decide.decider import (
-    DEADLINE_MARGIN,
-    MIN_PATIENCE_S,
-    Decider,
-    DeciderConfig,
-    Done,
-    Remote,
-    ReportedQueue,
-    Surroundings,
-    see,
-)
+from splitd.agent.decide.decider import DEADLINE_MARGIN, MIN_PATIENCE_S, Decider, DeciderConfig
+from splitd.agent.decide.learning import Done, Remote
 from splitd.agent.decide.planner import PlannerConfig
+from splitd.agent.decide.surroundings import ReportedQueue, Surroundings, see
 from splitd.agent.simulation.replay import open_pair
 from splitd.calibration.profile.pair import ProfilePair
 from splitd.errors import ProfileError, UsageError

@@ -14,8 +14,10 @@ from click.testing import CliRunner
 
 from splitd.agent.commands.replay import command
 from splitd.agent.decide.candidates import Wanted
-from splitd.agent.decide.decider import Decider, DeciderConfig, Done, Remote, ReportedQueue
+from splitd.agent.decide.decider import Decider, DeciderConfig
+from splitd.agent.decide.learning import Done, Remote
 from splitd.agent.decide.planner import PlannerConfig
+from splitd.agent.decide.surroundings import ReportedQueue
 from splitd.agent.recorder.events import Decided, Looked, Ponged, Start, Taught, read_event, write_event
 from splitd.agent.recorder.recorder import FILES, MAX_WAITING, Recorder, ring_files
 from splitd.agent.recorder.snapshot import resume, take_snapshot
