@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from splitd.transport.wire import SessionLimits
 
-# Pings under way; older ones count as lost, which the silence limits have long noticed.
+# Pings under way; older ones count as lost, which the silence limits noticed after the fifth. Bounds the memory that a
+# server costs which answers everything but pings.
 _MAX_OPEN_PINGS = 16
 
 
@@ -46,6 +47,7 @@ class Pinger:
 
     def is_due(self, now_s: float, *, quiet: bool) -> bool:
         """Return whether to ping now. `quiet`: nothing of ours is under way."""
+        # The pings of a busy session fall into transfers, and a round trip behind 150 KB at 1 MB/s is 150 ms too long.
         unclean_for_s = now_s - self._clean_s
         return now_s >= self.next_s or (
             quiet and unclean_for_s >= self._limits.ping_interval_s and not self.is_timing(now_s)
@@ -60,7 +62,7 @@ class Pinger:
 
     def ping(self, now_s: float, *, quiet: bool) -> int:
         """Return the sequence number of a ping that is sent now."""
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF  # the field has 32 bits: 136 years of one a second
         self._open[self._sequence] = _Sent(now_s, self._bulk_count, quiet)
         while len(self._open) > _MAX_OPEN_PINGS:
             del self._open[next(iter(self._open))]

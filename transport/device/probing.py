@@ -14,9 +14,9 @@ from splitd.errors import WireError
 from splitd.transport.estimate import LinkEstimator, ProbePlan, Prober, Transfer
 from splitd.transport.wire import MAX_CHUNK_BYTES, Probe, ProbeReport, as_arrivals
 
-# Nothing on the way can compress it, and nobody reads it.
+# Random, so that nothing on the way (a VPN, a modem) can compress it: a compressed probe would show a rate too high.
 _FILLING = secrets.token_bytes(MAX_CHUNK_BYTES)
-# How often to ask the prober, which wants to see an idle link within 50 ms while nothing is known.
+# How often to ask the prober: while nothing is known it wants to see an idle link within 50 ms (_QUIET_UNKNOWN_S).
 _LOOK_S = 0.05
 
 

@@ -73,12 +73,13 @@ class SessionCore:
         self._greeter = Greeter(hello, limits, new_id)
         self._limits = limits
         self._estimator = estimator
+        # From a random start, so that no id of this session was one of a former session's: a late answer finds nobody.
         self._next_request_id = new_id()
         self._receipts = Receipts(limits.ack_every_bytes)
         self._pinger = Pinger(limits)
         self._probing = Probing(estimator, prober or Prober())
         self.is_connected = False
-        self._was_ready = False
+        self._was_ready = False  # welcomed at least once, so that the next welcome is a reconnection
         self._wants_reset = False
         self._handlers: dict[type[Message], Callable[[float, wire.Envelope, Any], None]] = {
             Pong: self._on_pong,
@@ -102,6 +103,7 @@ class SessionCore:
 
     def queue_chunk(self, item: Outgoing) -> None:
         """Queue one chunk for which the window has room; a probe that still waits gives way."""
+        # A probe fills the window (up to 1 MB): what of it has not left yet would delay the batch by that much.
         if (probe_id := self._probing.flight_id) is not None and (waiting := self.outbox.take_back(probe_id)):
             self.window.take_back(waiting)
             self._probing.abandon()
@@ -116,6 +118,8 @@ class SessionCore:
         if request_id not in self.requests:
             return
         if self.requests.outcome(request_id) is None and self.state in WELCOMED_STATES:
+            # Also when the answer was late on its way back: otherwise one that dies there teaches nothing, and the next
+            # batch is sent at the same rate, again and again.
             self._estimator.on_probe_failed(now_s)
             self.window.take_back(self.outbox.take_back(request_id))
             self._send(Cancel(), request_id)
@@ -124,7 +128,7 @@ class SessionCore:
     def say_bye(self, reason: str) -> None:
         """Tell the server that this end closes, and end all requests."""
         if self.state in WELCOMED_STATES:
-            self.outbox.clear()
+            self.outbox.clear()  # nobody waits for these chunks any more, and BYE must not stand behind them
             self._send(Bye(reason))
         self.requests.fail_all(LinkError(f"the session was closed: {reason}"))
 
@@ -137,6 +141,7 @@ class SessionCore:
 
     def on_disconnected(self, now_s: float, reason: str) -> None:
         """Handle a broken or impossible connection; ZeroMQ tries again by itself."""
+        # Who said BYE hangs up next; its reason says more than that the connection broke.
         known = self.error if self.is_connected and self.state is SessionState.DOWN else None
         self.is_connected = False
         self._lose(now_s, known or reason)
@@ -145,13 +150,14 @@ class SessionCore:
         """Handle a handshake that the server refused because of our key."""
         self.is_connected = False
         self._refused(now_s, reason)
-        self._greeter.stop()  # ZeroMQ tries again by itself
+        self._greeter.stop()  # there is no connection to say HELLO over; ZeroMQ tries again by itself
 
     def on_frames(self, now_s: float, frames: Sequence[Buffer]) -> None:
         """Handle one received message; a broken one costs the connection."""
         try:
             self._dispatch(now_s, wire.decode(frames))
         except WireError as error:
+            # Who breaks the format once is another program or a broken one; a new connection starts from nothing.
             self.counters.wire_errors += 1
             self._lose(now_s, f"the server broke the protocol: {error}", reset=True)
 
@@ -173,11 +179,12 @@ class SessionCore:
             self._lose(now_s, f"no answer to our HELLO within {self._limits.hello_timeout_s:g} s", reset=True)
         if self.state in WELCOMED_STATES:
             self._watch(now_s)
-        if self.state in WELCOMED_STATES:
+        if self.state in WELCOMED_STATES:  # asked again: `_watch` may have given the server up
             self._measure(now_s)
 
     def next_wake_s(self, now_s: float) -> float:
         """Return when `on_tick` has something to do next, if nothing else happens."""
+        # At least once a ping interval: silence is noticed by looking, nothing arrives to tell of it.
         wake_s = min(self._greeter.due_s, self._greeter.expires_s, now_s + self._limits.ping_interval_s)
         if self.state not in WELCOMED_STATES:
             return wake_s
@@ -192,12 +199,13 @@ class SessionCore:
 
     def _dispatch(self, now_s: float, envelope: wire.Envelope) -> None:
         message = envelope.message
+        # The nonce, not the epoch, tells a HELLO's answer: there is no epoch yet, and a refusal has none at all.
         if isinstance(message, Welcome | Refuse) and self._greeter.is_answer(envelope.request_id):
             self._on_hello_answer(now_s, envelope.epoch, message)
         elif self.state not in WELCOMED_STATES or envelope.epoch != self.epoch:
-            self.counters.stale_messages += 1
+            self.counters.stale_messages += 1  # of a server that was killed, or of the connection before this one
         else:
-            self._pinger.heard_s = now_s
+            self._pinger.heard_s = now_s  # any message is a sign of life: pongs may stand behind results
             self._follow(now_s, Event.HEARD)
             self._on_message(now_s, envelope)
 
@@ -219,6 +227,7 @@ class SessionCore:
         message = envelope.message
         if isinstance(message, Bye):
             self._lose(now_s, f"the server said good-bye: {message.reason}")
+            # If the connection outlives the BYE, nothing else says HELLO again over it.
             self._greeter.again_at(now_s + self._limits.refused_retry_s)
         elif isinstance(message, Refuse):
             self._forgotten(now_s, message.message)
@@ -245,6 +254,7 @@ class SessionCore:
             raise WireError("a server does not send DATA")
         self._pinger.on_bulk()
         self._probing.on_data(now_s, is_up=False)
+        # Acknowledged even if nobody waits for it: the server's window counts bytes, not requests.
         self._receipts.add(len(chunk.payload))
         reply = None
         if self._is_ours(envelope):
@@ -266,11 +276,12 @@ class SessionCore:
     def _measure(self, now_s: float) -> None:
         """Ping, and probe the link while it is idle."""
         self._probing.expire(now_s)
+        # Nothing unacknowledged: a ping now meets no bytes of ours on the link, and its pong is a clean round trip.
         quiet = self.window.in_flight_bytes == 0
         if self._pinger.is_due(now_s, quiet=quiet):
             self._send(Ping(self._pinger.ping(now_s, quiet=quiet)))
         idle = quiet and self.state is SessionState.READY and not self.requests.is_busy
-        if idle and not self._pinger.is_timing(now_s):
+        if idle and not self._pinger.is_timing(now_s):  # a probe would spoil that round trip
             for message in self._probing.due(now_s, self._new_id()):
                 self._queue(outgoing(message, epoch=self.epoch, request_id=self._next_request_id))
         self.counters.probes = self._probing.sent
@@ -296,6 +307,10 @@ class SessionCore:
             self.window.limit_bytes = self._window_bytes(now_s, self.server.window_bytes)
 
     def _window_bytes(self, now_s: float, server_window_bytes: int) -> int:
+        """Return how many bytes may be under way: half a second's worth, within this end's and the server's limits.
+
+        More would queue in socket buffers, where nothing overtakes: pings and cancellations would wait behind it.
+        """
         rate_bytes_per_s = self._estimator.uplink_rate(now_s)
         wanted = self._limits.first_window_bytes
         if rate_bytes_per_s is not None:
@@ -311,7 +326,7 @@ class SessionCore:
             self._follow(now_s, Event.SILENT)
 
     def _say_hello(self, now_s: float) -> None:
-        self.outbox.clear()
+        self.outbox.clear()  # what is queued carries an epoch that no longer is
         self.outbox.put_control(self._greeter.say(now_s))
 
     def _refused(self, now_s: float, reason: str) -> None:
@@ -328,6 +343,7 @@ class SessionCore:
 
     def _lose(self, now_s: float, reason: str, *, reset: bool = False) -> None:
         """End the epoch; with `reset` the connection itself is not trusted any more."""
+        # Bytes in a dead connection's buffers would arrive when it comes to life again; a new socket has none.
         self._wants_reset = self._wants_reset or reset
         self.is_connected = self.is_connected and not reset
         self.error = reason
@@ -339,14 +355,14 @@ class SessionCore:
         self._greeter.stop()
         self.outbox.clear()
         self._probing.abandon()
-        self.window = SendWindow(self._limits.window_bytes)
+        self.window = SendWindow(self._limits.window_bytes)  # unacknowledged bytes of a lost epoch stay so for ever
         self.requests.fail_all(LinkError(f"the server was lost: {reason}"))
 
     def _follow(self, now_s: float, event: Event) -> None:
         before, self.state = self.state, follow(self.state, event)
         if self.state is SessionState.READY and before is not SessionState.READY:
             self.error = None
-            if before is not SessionState.SUSPECT:
+            if before is not SessionState.SUSPECT:  # a silence that ends leaves the connection, and TCP's window, as is
                 self._estimator.on_up(now_s)
         elif before in WELCOMED_STATES and self.state not in WELCOMED_STATES:
             self._estimator.on_down(now_s)

@@ -8,6 +8,9 @@ from typing import Literal
 Direction = Literal["up", "down"]
 TransferKind = Literal["data", "probe"]
 
+# Standard deviations from the median to the ninetieth percentile of a normal distribution.
+SIGMAS_TO_P90 = 1.2816
+
 
 @dataclass(frozen=True)
 class Quantiles:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import exp, log, sqrt
 
 from splitd.transport.estimate.dispersion import RateReading
-from splitd.transport.estimate.observations import Quantiles
+from splitd.transport.estimate.observations import SIGMAS_TO_P90, Quantiles
 
-_SIGMAS_TO_P90 = 1.2816
 # Two residuals of one sign above this are a new level; one alone may be an accident.
 LEVEL_SHIFT = 0.25
 # Variance of the logarithm per second that a link is given before it has shown how steady it is: 10 % in one second.
@@ -66,7 +65,7 @@ class RateFilter:
         """Return the rate at `now_s` in bytes/s; None before the first reading."""
         if self.samples == 0:
             return None
-        deviation = _SIGMAS_TO_P90 * sqrt(self.variance(now_s))
+        deviation = SIGMAS_TO_P90 * sqrt(self.variance(now_s))
         return Quantiles(exp(self._level - deviation), exp(self._level), exp(self._level + deviation))
 
     def variance(self, now_s: float) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Enough for a median of slopes that a third of outliers cannot move; few enough to follow a link.
-_WINDOW = 12
+_POINTS = 12
 _FEWEST = 4
 # Sizes closer together than this share give slopes of pure noise.
 _LEAST_SPREAD = 1.3
@@ -53,7 +53,7 @@ class TheilSen:
     """The cross-check: a robust line T = a + D/r through the last transfers (Theil 1950, Sen 1968)."""
 
     def __init__(self) -> None:
-        self._points: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
+        self._points: deque[tuple[float, float]] = deque(maxlen=_POINTS)
 
     def add(self, n_bytes: int, elapsed_s: float) -> None:
         """Take in one transfer."""
@@ -61,7 +61,7 @@ class TheilSen:
 
     def clear(self, *, keep: int = 0) -> None:
         """Forget all but the last `keep` transfers: the link is another one now."""
-        self._points = deque(list(self._points)[len(self._points) - keep :], maxlen=_WINDOW)
+        self._points = deque(list(self._points)[len(self._points) - keep :], maxlen=_POINTS)
 
     def fit(self) -> FittedLine | None:
         """Return the line; None while the transfers are too few, too alike, or make no sense together."""

@@ -16,12 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from splitd.transport.estimate.dispersion import JITTER_S, read_rate
-from splitd.transport.estimate.observations import Quantiles, Transfer
+from splitd.transport.estimate.observations import SIGMAS_TO_P90, Quantiles, Transfer
 from splitd.transport.estimate.path import INITIAL_WINDOW_BYTES, PathModel, slow_start_seconds
 from splitd.transport.estimate.rate_filter import RateFilter
 from splitd.transport.estimate.robust import TheilSen, quantile, weighted_median
 
-_SIGMAS_TO_P90 = 1.2816
 # Equal transfers on a steady link differ by this share, and by the receiver's jitter.
 _TIME_NOISE = 0.02
 # How far off a prediction by the formula alone is expected to be.
@@ -187,7 +186,7 @@ class PathTracker:
     def _noises_s(self, seen: Iterable[Seen]) -> list[float]:
         """Return by how many seconds transfers like each of these differ: by a share that grows with the residuals."""
         logs = sorted(residual.value for residual in self._residuals)
-        spread = (quantile(logs, 0.9) - quantile(logs, 0.1)) / (2.0 * _SIGMAS_TO_P90) if logs else 0.0
+        spread = (quantile(logs, 0.9) - quantile(logs, 0.1)) / (2.0 * SIGMAS_TO_P90) if logs else 0.0
         share = max(_TIME_NOISE, spread)
         return [JITTER_S + share * one.elapsed_s for one in seen]
 
@@ -199,6 +198,6 @@ class PathTracker:
         weighed = [(seen.value, (seen.elapsed_s / noise_s) ** 2) for seen, noise_s in noises]
         middle = min(high, max(low, weighted_median([(0.0, _PRIOR_NOISE**-2.0), *weighed])))
         aged = max(0.0, self._filter.variance(now_s) - self._filter.variance(self.seen_s or now_s))
-        doubt = _SIGMAS_TO_P90 * sqrt(aged)
+        doubt = SIGMAS_TO_P90 * sqrt(aged)
         below, above = sqrt((middle - low) ** 2 + doubt**2), sqrt((high - middle) ** 2 + doubt**2)
         return Quantiles(exp(middle - below), exp(middle), exp(middle + above))

@@ -110,7 +110,7 @@ class EndpointCore:
         if client is None or envelope.epoch != client.epoch:
             self._on_stale(routing_id, client, envelope)
             return None
-        client.heard_s = now_s
+        client.heard_s = now_s  # any message counts: on a slow link pings stand behind chunks
         try:
             return self._on_message(now_s, client, envelope)
         except WireError as error:
@@ -140,6 +140,7 @@ class EndpointCore:
     def queue_answer(self, key: RequestKey, items: Sequence[Outgoing]) -> None:
         """Queue the messages of an answer and free the request; nothing happens if nobody waits for it."""
         client = self.clients.get(key[0])
+        # The epoch too: after another HELLO over the same connection the answer belongs to nobody.
         if client is None or client.epoch != key[1] or client.running_bytes.pop(key[2], None) is None:
             return
         if client.outbox.n_bytes > self._limits.max_reply_bytes:
@@ -151,11 +152,13 @@ class EndpointCore:
 
     def report(self, now_s: float, arrivals: Sequence[Arrival], timings: ServerTimings) -> Report:
         """Return the report that precedes an answer sent now."""
+        # The device takes this off its own time, so that no clock is compared with another machine's.
         held_s = max(0.0, now_s - max(arrival.t_s for arrival in arrivals))
         return Report(held_s, timings, arrival_times(list(arrivals)))
 
     def may_send(self, client: ClientRecord, item: Outgoing) -> bool:
         """Return whether the device's credits allow this message now."""
+        # Control messages cost no credits: a device that is slow to acknowledge would otherwise get no pong.
         return item.credit_bytes == 0 or client.window.has_room(item.credit_bytes)
 
     def on_sent(self, client: ClientRecord, item: Outgoing) -> None:
@@ -171,7 +174,7 @@ class EndpointCore:
 
     def _on_hello(self, now_s: float, routing_id: bytes, nonce: int, hello: Hello) -> None:
         self.counters.hellos += 1
-        self.forget(routing_id)
+        self.forget(routing_id)  # a second HELLO begins anew: what was under way before belongs to another epoch
         refuse = refusal(hello, model_digest=self._model_digest, cut_names_hash=self._cut_names_hash)
         if refuse is None and not self._make_room(now_s):
             refuse = Refuse("overload", f"the server has {len(self.clients)} devices already, its configured limit")
@@ -184,6 +187,8 @@ class EndpointCore:
         """Return whether one more device may come; at the limit one that has gone without a word makes room."""
         if len(self.clients) < self._limits.max_clients:
             return True
+        # A device that lost its connection comes back over another one, before the old one is known to be dead: without
+        # this it would be refused for up to client_idle_s wherever the limit is reached.
         oldest = min(self.clients.values(), key=lambda client: client.heard_s)
         if now_s - oldest.heard_s <= self._limits.client_silent_s:
             return False
@@ -212,17 +217,20 @@ class EndpointCore:
     def _on_stale(self, routing_id: bytes, client: ClientRecord | None, envelope: wire.Envelope) -> None:
         """Drop what was meant for a former connection or server; a device that we do not know must say HELLO."""
         self.counters.stale_messages += 1
+        # Who says BYE wants no answer.
         if client is None and not isinstance(envelope.message, Bye):
             self._refuse(routing_id, Refuse("hello", "the server does not know this device; say HELLO"), envelope.epoch)
 
     def _on_broken(self, routing_id: bytes, frames: Sequence[Buffer], error: WireError) -> None:
         """Answer a broken message: another version is told so, anyone else loses its place."""
         self.counters.wire_errors += 1
+        # The prefix of a header is the same in all versions, so that another version can be told what is wrong.
         version = wire.peek_version(frames)
         client = self.clients.get(routing_id)
         if version is not None and version != PROTOCOL_VERSION:
             self._refuse(routing_id, wire.version_refusal(version), 0, wire.peek_request_id(frames) or 0)
         else:
+            # With its epoch, so that the device believes it; 0 for a stranger, who has none.
             refuse = Refuse("wire", f"the server received a broken message: {error}")
             self._refuse(routing_id, refuse, 0 if client is None else client.epoch)
         self.forget(routing_id)
@@ -254,6 +262,7 @@ class EndpointCore:
     ) -> CompleteRequest | None:
         if chunk.is_result or chunk.model_digest != self._model_digest:
             raise WireError("a chunk of another model, or a result")
+        # Acknowledged also when refused below: the device's window counts bytes sent, and would never open again.
         client.receipts.add(len(chunk.payload))
         complete = None
         try:
@@ -266,7 +275,7 @@ class EndpointCore:
         return complete
 
     def _on_cancel(self, client: ClientRecord, request_id: int) -> None:
-        client.refuse_request(request_id)
+        client.refuse_request(request_id)  # its chunks that are still under way would open it again
         client.outbox.take_back(request_id)
         if client.running_bytes.pop(request_id, None) is not None:
             self._on_gone((client.routing_id, client.epoch, request_id))
@@ -274,6 +283,7 @@ class EndpointCore:
     def _on_probe(self, now_s: float, client: ClientRecord, envelope: wire.Envelope, probe: Probe) -> None:
         """Time one message of a probe; the newest probe is the only one that is kept."""
         client.receipts.add(len(probe.payload))
+        # Each message costs an arrival in memory and in the report; a probe of the prober has eight.
         if probe.count > self._limits.max_probe_messages:
             raise WireError(f"a probe of {probe.count} messages")
         if client.probe is None or client.probe_id != envelope.request_id:
