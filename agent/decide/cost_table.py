@@ -71,7 +71,7 @@ class CostTable:
 
         Those of a candidate whose server's link is unknown mean nothing; see `usable`.
         """
-        ahead_s = (self.work.head_s + self.work.encode_s) * state.k_dev.p50
+        ahead_s = self.work.device_s * state.k_dev.p50
         transfer_s, return_s = self._crossing(state, ahead_s)
         return end_to_end(
             self.work,
@@ -169,9 +169,7 @@ def dominator(table: CostTable) -> list[int | None]:
     model grows with its column. Of equal candidates the first stays.
     """
     work = table.work
-    columns = np.stack(
-        [work.head_s + work.encode_s, table.wire, work.decode_s + work.tail_s, table.result, table.offloads]
-    )
+    columns = np.stack([work.device_s, table.wire, work.server_s, table.result, table.offloads])
     no_larger = (columns[:, :, None] <= columns[:, None, :]).all(axis=0)
     smaller_or_first = (columns[:, :, None] < columns[:, None, :]).any(axis=0) | np.tri(
         len(table.costs), k=-1, dtype=bool

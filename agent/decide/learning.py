@@ -74,7 +74,7 @@ class Learned:
             self._observe_prepare(done.kind, done.prepare_s / done.samples)
         if done.remote is not None:
             measured_s = done.remote.decode_s + done.remote.compute_s
-            self.k_srv.observe(done.now_s, measured_s, cost.decode_s + cost.tail_s)
+            self.k_srv.observe(done.now_s, measured_s, cost.work.server_s)
 
     def _observe_prepare(self, kind: str, each_s: float) -> None:
         known = self.prepare_s.get(kind)

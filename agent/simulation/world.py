@@ -76,7 +76,7 @@ class World:
 
     def device_s(self, cost: CandidateCost, index: int) -> float:
         """Return what head and encoding take for one batch."""
-        return (cost.head_s + cost.encode_s) * self._noise[index % _NOISES]
+        return cost.work.device_s * self._noise[index % _NOISES]
 
     def foretell(self, cost: CandidateCost, index: int, start_s: float) -> float:
         """Return how long a batch would take from `start_s`, without letting it happen."""
@@ -100,7 +100,7 @@ class World:
         arrived_s = up(sent_s, (cost.wire_bytes,))[-1]
         k_srv, queue_s = self.load.at(arrived_s)
         k_srv *= self._noise[(index + _NOISES // 2) % _NOISES]
-        done_s = arrived_s + queue_s + (work.decode_s + work.tail_s) * k_srv
+        done_s = arrived_s + queue_s + work.server_s * k_srv
         finish_s = down(done_s, (cost.result_bytes,))[0]
         delay_s = self.shape.delay_s
         return end_to_end(

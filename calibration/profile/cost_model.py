@@ -28,6 +28,16 @@ class Work(Generic[Seconds]):
     decode_s: Seconds
     tail_s: Seconds
 
+    @property
+    def device_s(self) -> Seconds:
+        """What the device's processor is busy for."""
+        return self.head_s + self.encode_s
+
+    @property
+    def server_s(self) -> Seconds:
+        """What the server's processor is busy for."""
+        return self.decode_s + self.tail_s
+
 
 @dataclass(frozen=True, slots=True)
 class Terms(Generic[Seconds]):
