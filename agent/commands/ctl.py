@@ -18,6 +18,7 @@ from splitd import __version__
 from splitd.agent.client import (
     DEFAULT_SOCKET,
     AgentStatus,
+    ChangeAnswer,
     ControlClient,
     Document,
     Explanation,
@@ -51,6 +52,10 @@ class Caller:
             click.echo(json.dumps(document.to_json(), indent=2))
         else:
             console.print(table(document))
+
+    def say(self, answer: ChangeAnswer) -> None:
+        """Print what a change answers: on one line, however long, since people copy paths from it."""
+        click.echo(json.dumps(answer.to_json(), indent=2) if self.as_json else answer.message)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -164,7 +169,7 @@ def history(caller: Caller, count: int) -> None:
 @click.pass_obj
 def pin(caller: Caller, cut: str, codec: str | None) -> None:
     """Use one CUT for every batch: a name from `splitctl splits`, `input` (full offloading) or `output` (local)."""
-    caller.show(caller.client.post("pin", cut=cut, codec=codec), ctl_tables.message)
+    caller.say(caller.client.post("pin", cut=cut, codec=codec))
 
 
 @cli.command()
@@ -172,7 +177,7 @@ def pin(caller: Caller, cut: str, codec: str | None) -> None:
 @click.pass_obj
 def unpin(caller: Caller) -> None:
     """Choose the split for each batch again."""
-    caller.show(caller.client.post("unpin"), ctl_tables.message)
+    caller.say(caller.client.post("unpin"))
 
 
 @cli.command()
@@ -180,7 +185,7 @@ def unpin(caller: Caller) -> None:
 @click.pass_obj
 def recalibrate(caller: Caller) -> None:
     """Measure the latency profile anew, between batches."""
-    caller.show(caller.client.post("recalibrate"), ctl_tables.message)
+    caller.say(caller.client.post("recalibrate"))
 
 
 @cli.command()
@@ -188,7 +193,7 @@ def recalibrate(caller: Caller) -> None:
 @click.pass_obj
 def record(caller: Caller) -> None:
     """Save what the flight recorder holds now, for `splitd replay --recording`."""
-    caller.show(caller.client.post("record"), ctl_tables.message)
+    caller.say(caller.client.post("record"))
 
 
 @cli.command()
@@ -196,7 +201,7 @@ def record(caller: Caller) -> None:
 @click.pass_obj
 def reload(caller: Caller) -> None:
     """Read the configuration again; a broken one changes nothing."""
-    caller.show(caller.client.post("reload"), ctl_tables.message)
+    caller.say(caller.client.post("reload"))
 
 
 @cli.command()

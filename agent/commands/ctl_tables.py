@@ -12,7 +12,6 @@ from splitd.agent.client import (
     AgentStatus,
     Bounds,
     CandidateRow,
-    ChangeAnswer,
     Explanation,
     HistoryDocument,
     LinkDocument,
@@ -29,11 +28,6 @@ from splitd.agent.client import (
 )
 
 STATE_STYLE = {"ready": "green", "degraded": "yellow", "calibrating": "cyan", "starting": "cyan", "stopping": "red"}
-
-
-def message(document: ChangeAnswer) -> RenderableType:
-    """Return the one line that a change answers with."""
-    return Text(document.message)
 
 
 def state_line(document: Status) -> RenderableType:
