@@ -23,6 +23,7 @@ Number = float | Floats
 
 # An unknown path moves everything at once: only the local candidate, which sends nothing, is ever looked up with it.
 _NO_PATH = PathModel(rate=Quantiles.exactly(inf))
+# No round trip is known: as if there were none, without doubt.
 _EXACT = Quantiles.exactly(0.0)
 
 

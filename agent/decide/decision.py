@@ -13,6 +13,7 @@ from splitd.transport.estimate import LinkEstimate, Quantiles
 
 CandidateKind = Literal["local", "full", "split"]
 
+# A speed factor that changes nothing.
 ONE = Quantiles.exactly(1.0)
 # An agent has one server today; its candidates and its state go by this name.
 THE_SERVER = "server"
@@ -81,6 +82,7 @@ class ServerState:
         return self.link.state == "up" and self.link.up_path is not None
 
 
+# What is known before the first welcome: nothing, so that only local candidates are possible.
 NO_SERVER = ServerState(LinkEstimate("unknown"))
 
 

@@ -58,7 +58,9 @@ class Outlook:
 
 
 Objective = Callable[[Outlook], Floats]
+# Filled by the functions below; `planner.objective` takes these names.
 OBJECTIVES: dict[str, Objective] = {}
+# The middle: what the paper minimises, and what can be learned from the fewest transfers.
 DEFAULT_OBJECTIVE = "p50"
 
 

@@ -16,26 +16,34 @@ from splitd.transport.estimate.observations import Arrival
 
 Floats = npt.NDArray[np.float64]
 
-# Spread of a Python receiver's time stamps: wake-up and interpreter, a few hundred microseconds.
+# Spread of a Python receiver's time stamps: wake-up and interpreter, a few hundred microseconds. It weighs readings
+# against each other; half and twice of it do as well.
 JITTER_S = 3e-4
-# A train that arrives within this time tells the receiver's scheduling, not the link.
+# A train that arrives within this time tells the receiver's scheduling, not the link: five times its jitter.
 SHORTEST_S = 1.5e-3
 # What a token bucket (tbf of 70 KB) and socket buffers may let pass at line speed. More bytes than this in no time are
 # really a fast link; fewer say nothing.
 BURST_BYTES = 160_000
-# A head of the train that is this many times as fast as the rest was a burst, not the link.
+# A head of the train that is this many times as fast as the rest was a burst, not the link. With 4 a bucket's burst is
+# taken for the link (error 1.28 %), with 1 every uneven train is cut (1.06 %, p90 3.8 %).
 BURST_FACTOR = 2.0
-# Chunks closer together than this share of the mean gap came in one lump.
+# Chunks closer together than this share of the mean gap came in one lump. Without lumps (0) the error is 1.11 %, p90
+# 3.7 %; from 0.05 to 0.4 it stays within 0.03 of the best.
 LUMP_GAP = 0.15
-# Rests of a train within this factor of each other run at one rate.
+# Rests of a train within this factor of each other run at one rate. Less, and noise decides where the link's own rate
+# begins; more (1.3), and a burst is averaged into it (error 1.28 %).
 ALIKE = 1.1
-# A pause is this many times as long as its bytes would usually take, and between these shares of a round trip.
+# A pause is this many times as long as its bytes would usually take: the least that is clearly no unevenness of the
+# pace. 1 and 4 do as well.
 WAIT_FACTOR = 2.0
+# It lasts between these shares of a round trip: one, less what the bytes of the window took themselves, or more where
+# the acknowledgement was delayed. Half of both misses waits that are longer than the typical round trip: regret 1.22 %.
 WAIT_SHARES = (0.25, 1.5)
-# Share of the bytes that the rest must hold to speak for the link.
+# Share of the bytes that the rest must hold to speak for the link: one chunk in five. Fewer would let a late end of the
+# train speak for all of it; with twice that, short bursts stay in (error 0.89 %, p90 2.92 %).
 REST_SHARE = 0.2
 # Lumps and TCP's own dynamics spread readings of a steady link: by about this share for a train of two lumps, and by
-# less the more there are.
+# less the more there are. Ten per cent is what 64 KB lumps made of fits of six chunks on real links.
 _SHARE_NOISE = 0.1
 
 
@@ -55,10 +63,11 @@ def read_rate(arrivals: Sequence[Arrival], *, rtt_s: float | None = None) -> Rat
     `rtt_s` is given for a train that came after silence, so that TCP may have sent it window by window, each after the
     acknowledgement of the one before: what is missing between them is not the link's doing.
     """
-    if len(arrivals) < 3:
+    if len(arrivals) < 3:  # the first is left out, and one gap has no slope to be checked by
         return None
     times, after_first = _lump_ends(arrivals)
     if rtt_s is not None and len(times) > 1:
+        # Of one or two gaps, which may both be waits, nothing says how long their bytes take.
         if len(times) < 4 and _may_be_waits(np.diff(times), rtt_s).any():
             return None
         times = _without_waits(times, after_first, rtt_s)
@@ -93,6 +102,7 @@ def _without_waits(times: Floats, received: Floats, rtt_s: float) -> Floats:
     Such a pause lasts up to a round trip, and then the train goes on at the link's rate, which is that of most bytes.
     """
     took, sizes = np.diff(times), np.diff(received)
+    # The median by bytes, not by gaps: waits are few bytes but may be half of the gaps of a short train.
     order = np.argsort(took / sizes)
     middle = order[int(np.searchsorted(np.cumsum(sizes[order]), sizes.sum() / 2.0))]
     usual = sizes * (took[middle] / sizes[middle])
@@ -113,6 +123,7 @@ def _too_fast_to_time(arrivals: Sequence[Arrival]) -> RateReading | None:
     if after_first <= BURST_BYTES:
         return None
     duration_s = max(arrivals[-1].t_s - arrivals[0].t_s, JITTER_S)
+    # A standard deviation of a factor of 1.6: enough to rule the burst out, too little to weigh against a timed train.
     return RateReading(after_first / duration_s, 0.25, after_first, duration_s)
 
 

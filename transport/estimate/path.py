@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 # RFC 6928: ten segments of 1460 bytes; also the least that silence leaves of a window on Linux.
 INITIAL_WINDOW_BYTES = 14_600.0
 
+# Nothing is known of errors yet: predictions are taken as they are.
 _EXACT = Quantiles.exactly(1.0)
 
 
@@ -47,13 +48,16 @@ class PathModel:
         `idle_s` is the silence before each transfer: one number, or one per size.
         """
         fluid: Floats = n_bytes * (self.residual.p50 / self.rate.p50)
+        # Each term only where it is not zero: the planner calls this for a column of candidates, within microseconds.
         if self.credit_bytes > 0.0:
             credit = np.minimum(self.credit_bytes / self.rate.p50, idle_s)
             fluid = np.maximum(fluid - credit, 0.0)
         if self.window_bytes < self.rate.p50 * self.rtt_s:
             lost = slow_start_seconds(n_bytes, self.rate.p50, self.rtt_s, self.window_bytes)
+            # Only after silence; scaled by the residual, which was learned from what transfers took in all.
             fluid = fluid + lost * (np.greater(idle_s, self.rto_s) * self.residual.p50)
         if self.overhead_s > 0.0:
+            # Nothing to send takes no time: the candidate that stays here is in the same column.
             fluid = fluid + (n_bytes > 0.0) * self.overhead_s
         return fluid
 

@@ -14,18 +14,24 @@ from splitd.transport.estimate.dispersion import BURST_BYTES, RateReading, read_
 from splitd.transport.estimate.link import LinkEstimate
 from splitd.transport.estimate.observations import Transfer
 
-# A probe should keep the link busy this long: over fifty times the receiver's jitter.
+# A probe should keep the link busy this long: over fifty times the receiver's jitter. 10 and 40 ms do as well.
 _PROBE_S = 0.02
+# Two packets, so that a probe of the slowest link is over in 60 ms at 50 KB/s; and 20 ms at 50 MB/s. Half and twice of
+# either do as well.
 _SMALLEST_BYTES, _LARGEST_BYTES = 3_000, 1_000_000
+# A tensor crosses as at least six; two more, as lumps leave fewer. 4 and 16 do as well.
 _MESSAGES = 8
-# A report that is later than this, and than three times what was expected, is no accident of the scheduler.
+# A report that is later than this, and than three times what was expected, is no accident of the scheduler; one that is
+# later than the second is lost: TCP has by then sent again three times (on Linux after 0.2, 0.6 and 1.4 s).
 _LATE_S, _TIMEOUT_S = 0.2, 2.0
 # While nothing is known of a link, it is allowed this rate's share: some cellular links are no faster.
 _UNKNOWN_RATE = 50_000.0
-# Once, at the start, probes may grow until they reach past any bucket: 3 + 13 + 51 + 206 + 320 KB.
+# Once, at the start, probes may grow until they reach past any bucket: 3 + 13 + 51 + 206 + 320 KB. Without it the share
+# of an unknown rate would take twenty minutes to allow that.
 _FIRST_BUDGET_BYTES = 800_000
-# With no rate known no batch is offloaded, so there is less to disturb and more to gain.
+# With no rate known no batch is offloaded, so there is less to disturb and more to gain. 25 and 100 ms do as well.
 _QUIET_UNKNOWN_S = 0.05
+# The least change that the rate filter takes for a new level (LEVEL_SHIFT); half and twice of it do as well.
 _SURPRISE = log(1.25)
 # Headers from ZeroMQ down to Ethernet, and the pings beside the probes, count against the share too (measured: 1.06).
 _ON_THE_WIRE = 1.1
@@ -38,9 +44,11 @@ class ProbeConfig:
     `quiet_s`: silence before a probe may start. The pause between probes moves between `shortest_s` and `longest_s`.
     """
 
-    share: float = 0.01
-    quiet_s: float = 0.5
-    shortest_s: float = 1.0
+    share: float = 0.01  # what nobody who shares the link notices; a probe of 20 ms every two seconds
+    quiet_s: float = 0.5  # longer than most pauses between batches: a probe in between would delay the next one
+    shortest_s: float = 1.0  # after a surprise: as often as pings
+    # How long batches may stay local after a rate has risen. Chosen between that and the bytes: a probe of 20 ms is
+    # then 0.6 % of the link, so that the share is not what decides.
     longest_s: float = 3.5
 
 
@@ -81,6 +89,7 @@ class Prober:
         """Return a probe to send now, or None. `quiet_s`: for how long only pings have crossed the link, 0 if busy."""
         self._fill(now_s, estimate)
         self._follow(now_s, estimate)
+        # One at a time: two would time each other.
         if self._config.share <= 0.0 or self._waiting or estimate.state == "down":
             return None
         least_quiet_s = self._config.quiet_s if estimate.up else min(self._config.quiet_s, _QUIET_UNKNOWN_S)
@@ -111,7 +120,7 @@ class Prober:
         """Note that a probe got lost; the next one is small again, and not at once."""
         self._waiting = False
         self._burst_bytes = 0
-        self._pause(now_s, longer=True)
+        self._pause(now_s, longer=True)  # a link that loses probes is not mended by more of them
 
     def on_data(self, now_s: float) -> None:
         """Note that real data has crossed, which tells more than a probe; only when it stops probes are needed."""
@@ -140,6 +149,7 @@ class Prober:
     def _plan(self, estimate: LinkEstimate) -> ProbePlan:
         credit = estimate.up_path.credit_bytes if estimate.up_path else 0.0
         steady = (estimate.up.p50 if estimate.up else _UNKNOWN_RATE) * _PROBE_S
+        # Past the credit, or the whole train arrives at line speed; and half as much again: the credit is an estimate.
         wanted = max(self._burst_bytes, steady + 1.5 * credit)
         n_bytes = int(min(_LARGEST_BYTES, max(_SMALLEST_BYTES, wanted)))
         rtt_s = estimate.rtt_s.p90 if estimate.rtt_s else 0.0
@@ -151,6 +161,7 @@ class Prober:
         """Add to the budget what the share allows; it never holds more than the largest probe."""
         elapsed_s = 0.0 if self._filled_s is None else max(0.0, now_s - self._filled_s)
         self._filled_s = now_s
+        # While the rate is unknown the last one counts: a link that has just failed is not given a fast one's share.
         self._rate = estimate.up.p50 if estimate.up else self._rate
         most = _LARGEST_BYTES * _ON_THE_WIRE
         self._budget_bytes = min(most, self._budget_bytes + self._config.share * self._rate * elapsed_s)

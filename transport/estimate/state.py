@@ -28,6 +28,7 @@ from splitd.transport.estimate.tracker import PathTracker, Seen
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 T = TypeVar("T")
 
+# Tags are part of the files of a recording: a class may be renamed, its tag stays.
 ESTIMATOR_TYPES: Mapping[str, type] = {
     "estimator": LinkEstimator,
     "estimator-config": EstimatorConfig,
@@ -37,8 +38,11 @@ ESTIMATOR_TYPES: Mapping[str, type] = {
     "seen": Seen,
 }
 
+# What JSON has itself. Exactly these: a subclass (an enum, a numpy number) would come back as something else.
 _PLAIN = (type(None), bool, int, str)
+# What is written as a list with its kind in front; tuples may hold anything that a state may hold.
 _SEQUENCES: Mapping[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "list": list, "set": set}
+# Python writes these as Infinity and NaN, which is not JSON and which other readers refuse.
 _UNWRITABLE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 # An estimator is five deep (path, deque, pair, record, number). Stops nested brackets from using up the stack.
 _MAX_DEPTH = 24
@@ -92,6 +96,7 @@ class _Saver:
         return [self._value(value, f"{where}[{index}]") for index, value in enumerate(values)]
 
     def _object(self, tag: str, obj: Any, skip: Collection[str], where: str) -> Json:
+        # Every attribute, not a list of them: one that is added later cannot be forgotten.
         fields = {name: value for name, value in _fields(obj).items() if name not in skip}
         return [tag, {name: self._value(value, f"{where}.{name}") for name, value in fields.items()}]
 
@@ -154,7 +159,7 @@ class _Loader:
         if not isinstance(item, list) or len(item) != 2:
             raise StateError(f"{where}: not a key and a value")
         key, value = self._values(item, where)
-        _made(hash, where, key)
+        _made(hash, where, key)  # a list or a dict cannot be a key
         return key, value
 
     def _object(self, kind: type[T], rest: list[Any], fresh: Any, where: str) -> T:
@@ -164,6 +169,7 @@ class _Loader:
             fields = _same_fields(rest, names, where)
             values = {name: self._value(fields[name], None, f"{where}.{name}") for name in names}
             return _made(lambda given: kind(**given), where, values)
+        # In place where there is an object already: its class then needs no constructor without arguments.
         obj: T = fresh if type(fresh) is kind else kind()
         self._into(obj, rest, (), where)
         return obj

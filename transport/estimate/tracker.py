@@ -21,28 +21,41 @@ from splitd.transport.estimate.path import INITIAL_WINDOW_BYTES, PathModel, slow
 from splitd.transport.estimate.rate_filter import RateFilter
 from splitd.transport.estimate.robust import TheilSen, quantile, weighted_median
 
-# Equal transfers on a steady link differ by this share, and by the receiver's jitter.
+# Equal transfers on a steady link differ by this share at least, and by the receiver's jitter. 1 % and 4 % do as well.
 _TIME_NOISE = 0.02
-# How far off a prediction by the formula alone is expected to be.
+# How far off a prediction by the formula alone is expected to be. Weighs "no correction" against what transfers showed:
+# half of it is a little better on steady links (p90 of the error 2.76 %), twice of it does as well.
 _PRIOR_NOISE = 0.1
+# So many transfers explain offset and window. Six do better on these steady links (error 0.76 %), but two accidents are
+# then a third of them; with 24 the p90 of the error is 3.03 %.
 _WINDOW = 12
+# So many give the bounds: with the three prior ones p10 and p90 lie between the second and the third from either end,
+# so that one accident is not the bound. With six the p90 of the error is 3.13 %.
 _RESIDUALS = 12
-# Before enough has been measured, predictions are taken to be off by a fifth.
+# Before enough has been measured, predictions are taken to be off by a fifth. It decides how soon a careful objective
+# uses a fresh link, not how well that is predicted: half and twice of it give the same error.
 _PRIOR_RESIDUALS = (-0.2, 0.0, 0.2)
-# Weight of the newest error when the two ways of predicting are compared.
+# Weight of the newest error when the two ways of predicting are compared: the last three or so decide. 0.15 and 0.6 do
+# as well.
 _ERROR_GAIN = 0.3
-# The fit must be clearly better to be used, and the dispersion wrong by more than this: near a tie the dispersion
-# reacts faster, and it alone tells a rate from a credit.
+# The fit must be clearly better to be used: near a tie the dispersion reacts faster, and it alone tells a rate from a
+# credit. Where the fit is used even when it is worse (1.6) the regret doubles to 1.99 %, though steady links gain 0.05.
 _FIT_ADVANTAGE = 0.8
+# And the dispersion wrong by more than this: below, both are good, and changing between them is noise. With 10 % it is
+# also kept where the fit is better (error 0.89 %).
 _GOOD_ENOUGH = 0.03
+# Both begin equally bad, and worse than either is after a few transfers. Half and twice of it make no difference.
 _RATE_ERROR = 0.25
-# So many transfers after a connection was made its window may still be small.
+# So many transfers after a connection was made its window may still be small, and its pauses waits: each doubles it at
+# least once, and four times are 230 KB. With none the error is 0.92 %, with twelve its p90 3.16 %.
 _FRESH = 4
-# What silence may leave of TCP's window; the largest, which is as good as any larger, first.
+# What silence may leave of TCP's window, in steps of 19 %; the largest (15 MB), which is as good as any larger, first.
 _WINDOWS = INITIAL_WINDOW_BYTES * 2.0 ** np.arange(10.0, -0.1, -0.25)
-# Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones.
+# Shorter transfers than this are mostly jitter: what they take against the prediction tells nothing of longer ones. Six
+# times the jitter; 1 and 4 ms do as well.
 _TELLING_S = 2e-3
-# A credit below this share of what the transfer could have used was used up.
+# A credit below this share of what the transfer could have used was used up. From 0.8 to 1 it makes no difference, 0.5
+# is better here (error 0.77 %) and 0.4 worse (p90 3.16 %): chosen away from that edge.
 _SPENT = 0.8
 
 
@@ -103,7 +116,7 @@ class PathTracker:
         reading = read_rate(transfer.arrivals, rtt_s=rtt_s if may_wait else None)
         shifted = reading is not None and self._filter.observe(now_s, reading)
         if shifted:
-            self._line.clear(keep=1)
+            self._line.clear(keep=1)  # of the old transfers only the last showed the new rate, the first of two
             # What was explained with the wrong rate explains nothing with the right one.
             for explained in (self._residuals, self._offsets, self._most_offsets, self._losses):
                 explained.clear()
