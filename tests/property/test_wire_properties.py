@@ -17,7 +17,7 @@ from splitd.transport.estimate.observations import Arrival
 from splitd.transport.wire import frames as wire
 from splitd.transport.wire.assembly import Assembly
 from splitd.transport.wire.chunk_body import DTYPES
-from splitd.transport.wire.limits import MAX_HEADER_BYTES
+from splitd.transport.wire.limits import MAX_CHUNK_BYTES, MAX_FILE_BYTES, MAX_HEADER_BYTES
 from splitd.transport.wire.messages import (
     Ack,
     ArrivalTimes,
@@ -25,8 +25,11 @@ from splitd.transport.wire.messages import (
     Cancel,
     Chunk,
     ErrorReply,
+    FilePart,
+    GetFile,
     Hello,
     Message,
+    Offer,
     Ping,
     Pong,
     Probe,
@@ -108,6 +111,11 @@ messages: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(ProbeReport, seconds, arrival_lists()),
     st.builds(Bye, texts),
+    st.builds(Offer, digests, digests, st.integers(1, MAX_FILE_BYTES), names.filter(str.isprintable)),
+    st.integers(1, MAX_FILE_BYTES).flatmap(
+        lambda n_bytes: st.builds(GetFile, digests, st.integers(0, MAX_FILE_BYTES - n_bytes), st.just(n_bytes))
+    ),
+    st.builds(FilePart, st.integers(0, MAX_FILE_BYTES - 64), st.binary(min_size=1, max_size=64)),
 )
 
 
@@ -212,6 +220,39 @@ def test_a_wrong_number_of_frames_is_a_wire_error(message: Message, what: str) -
 def test_a_chunk_that_contradicts_itself_is_refused_by_the_sender(chunk: Chunk, change: dict[str, object]) -> None:
     with pytest.raises(WireError):
         wire.encode(replace(chunk, **change), epoch=1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Offer("00" * 16, "11" * 16, 0, "net"),
+        Offer("00" * 16, "11" * 16, MAX_FILE_BYTES + 1, "net"),
+        Offer("00" * 16, "11" * 16, 1, "net\nREADY=1"),
+        Offer("00" * 15, "11" * 16, 1, "net"),
+        GetFile("00" * 16, 0, 0),
+        GetFile("00" * 16, -1, 2),
+        GetFile("00" * 16, MAX_FILE_BYTES, 1),
+        GetFile("00" * 16, 2**64 - 1, 2),
+        FilePart(0, b""),
+        FilePart(-1, b"xy"),
+        FilePart(MAX_FILE_BYTES, b"x"),
+        FilePart(0, bytes(MAX_CHUNK_BYTES + 1)),
+    ],
+)
+def test_an_impossible_file_offset_or_name_is_refused_by_the_sender(message: Message) -> None:
+    with pytest.raises(WireError):
+        wire.encode(message, epoch=1)
+
+
+@given(u64, u64)
+def test_a_range_that_overflows_is_refused_by_the_receiver(offset: int, n_bytes: int) -> None:
+    header = frames_of(GetFile("00" * 16, 0, 1))[0]
+    forged = sealed(header[:-20] + struct.pack("<QQ", offset, n_bytes) + header[-4:])
+    if n_bytes and offset + n_bytes <= MAX_FILE_BYTES:
+        assert wire.decode([forged]).message == GetFile("00" * 16, offset, n_bytes)
+    else:
+        with pytest.raises(WireError):
+            wire.decode([forged])
 
 
 arrays = hnp.arrays(

@@ -13,7 +13,19 @@ from splitd.transport.wire import limits
 from splitd.transport.wire.bodies import FORMATS
 from splitd.transport.wire.chunk_body import DTYPES
 from splitd.transport.wire.handshake import names_hash
-from splitd.transport.wire.messages import Chunk, Hello, MessageType, Refuse, ServerLoad, TensorMeta, Welcome
+from splitd.transport.wire.messages import (
+    Chunk,
+    FilePart,
+    GetFile,
+    Hello,
+    Message,
+    MessageType,
+    Offer,
+    Refuse,
+    ServerLoad,
+    TensorMeta,
+    Welcome,
+)
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "wire-format.md").read_text("utf-8")
 
@@ -30,6 +42,32 @@ CHUNK_BYTES = [
         "00000000ebc0b00c"
     ),
     "010203",
+]
+
+
+FILE_MESSAGES: list[tuple[Message, list[str]]] = [
+    (
+        Offer("0f" * 16, "f0" * 16, 1_000_000, "net"),
+        [
+            (
+                "53504c44010f510009000000080000000000000000000000c294d3380580062d0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+                "f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f040420f000000000003006e6574e66afc6b"
+            ),
+        ],
+    ),
+    (
+        GetFile("0f" * 16, 65_536, 934_464),
+        [
+            (
+                "53504c440110440009000000080000000000000000000000c294d3380580062d0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+                "000001000000000040420e0000000000a0ec59e6"
+            ),
+        ],
+    ),
+    (
+        FilePart(65_536, b"\x01\x02\x03"),
+        ["53504c4401112c00090000000800000000000000030000003b73ae32769bceeb000001000000000038e19578", "010203"],
+    ),
 ]
 
 
@@ -54,6 +92,7 @@ def test_the_manual_lists_every_dtype() -> None:
         ("count ≤ 8192", limits.MAX_CHUNKS_PER_REQUEST),
         ("count ≤ 128", limits.MAX_TENSORS),
         ("at most 3 600 000", limits.MAX_DEADLINE_MS),
+        ("at most 68 719 476 736", limits.MAX_FILE_BYTES),
     ],
 )
 def test_the_limits_of_the_manual_are_those_of_the_code(sentence: str, value: int) -> None:
@@ -68,6 +107,12 @@ def test_the_bytes_of_version_1_stay_as_they_are() -> None:
     assert [bytes(f).hex() for f in wire.encode(chunk, epoch=9, request_id=8)] == CHUNK_BYTES
     assert wire.decode([bytes.fromhex(frame) for frame in HELLO_BYTES]).message == hello
     assert wire.decode([bytes.fromhex(frame) for frame in CHUNK_BYTES]).message == chunk
+
+
+@pytest.mark.parametrize(("message", "frames"), FILE_MESSAGES)
+def test_the_bytes_of_the_messages_about_files_stay_as_they_are(message: Message, frames: list[str]) -> None:
+    assert [bytes(f).hex() for f in wire.encode(message, epoch=9, request_id=8)] == frames
+    assert wire.decode([bytes.fromhex(frame) for frame in frames]).message == message
 
 
 def test_long_texts_are_cut_between_characters() -> None:

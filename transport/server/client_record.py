@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from splitd.transport.estimate import Arrival
-from splitd.transport.wire import Assembly, Outbox, Receipts, SendWindow
+from splitd.transport.wire import Ack, Assembly, Bye, GetFile, Message, Outbox, Ping, Receipts, SendWindow
 
 # Ids of requests that were refused in mid-transfer and whose remaining chunks are to be ignored.
 _MAX_REFUSED_IDS = 256
@@ -28,6 +28,16 @@ class OpenProbe:
 
 
 @dataclass(slots=True)
+class OpenFile:
+    """A range of the offered file that a device wants; all before `next_offset` has been sent."""
+
+    request_id: int
+    next_offset: int
+    end: int
+    last_s: float  # when the device last took something
+
+
+@dataclass(slots=True)
 class ClientRecord:
     """One welcomed device; `routing_id` is ZeroMQ's name of its connection."""
 
@@ -44,6 +54,9 @@ class ClientRecord:
     refused_ids: dict[int, None] = field(default_factory=dict)
     probe: OpenProbe | None = None
     probe_id: int = 0
+    is_newcomer: bool = False  # it has no network: it may fetch the offered file, and nothing else
+    file: OpenFile | None = None
+    file_bytes: int = 0  # asked for in this epoch
 
     @property
     def open_requests(self) -> int:
@@ -55,6 +68,10 @@ class ClientRecord:
         """Memory that this device's requests hold."""
         unfinished = sum(transfer.assembly.pending_bytes for transfer in self.transfers.values())
         return unfinished + sum(self.running_bytes.values())
+
+    def may_say(self, message: Message) -> bool:
+        """Return whether the message fits the HELLO: either a network and requests, or neither and the file."""
+        return isinstance(message, Ping | Ack | Bye) or self.is_newcomer == isinstance(message, GetFile)
 
     def refuse_request(self, request_id: int) -> None:
         """Free a request's memory and ignore whatever still comes for it."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import zmq
 
-from splitd.errors import LinkError, OverloadError, UsageError
+from splitd.errors import LinkError, OverloadError, StateError, UsageError
 from splitd.ownership import confined, guarded
+from splitd.transport.server.bundle_offer import BundleOffer
 from splitd.transport.server.client_record import ClientRecord
 from splitd.transport.server.endpoint_core import EndpointCore, EndpointCounters
 from splitd.transport.server.incoming import IncomingRequest
@@ -48,7 +49,7 @@ class Endpoint:
 
     `welcome` gives the JSON document for a device that says hello, `load` the present load for pongs; both, and
     `on_request`, are called in the I/O thread and must return quickly. With `keys`, only devices on `allow` may
-    connect.
+    connect. `offer` is given to devices that have no network yet, and belongs to the endpoint from now on.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Endpoint:
         keys: KeyPair | None = None,
         allow: AllowList | None = None,
         limits: EndpointLimits | None = None,
+        offer: BundleOffer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if (keys is None) != (allow is None):
@@ -79,6 +81,7 @@ class Endpoint:
             welcome=welcome,
             load=load,
             on_gone=self._on_gone,
+            offer=None if offer is None else offer.offer,
         )
         self._core = guarded(core, self._lock, "endpoint core")
         self._requests: dict[RequestKey, IncomingRequest] = guarded({}, self._lock, "endpoint requests")
@@ -88,6 +91,7 @@ class Endpoint:
         router = Router(bind, keys, allow, self._limits)
         self.address = router.address
         self._router = confined(router, "endpoint socket")
+        self._offer = None if offer is None else confined(offer, "offered bundle")
         self._thread = threading.Thread(target=self._run, name="splitd-endpoint", daemon=True)
 
     def start(self) -> None:
@@ -102,7 +106,7 @@ class Endpoint:
         if self._thread.ident is not None:
             self._thread.join()
         else:
-            self._router.close()
+            self._free()
         self._wakeup.close()
 
     def counters(self) -> EndpointCounters:
@@ -177,7 +181,12 @@ class Endpoint:
                 self._core.say_bye(self._closing)
                 self._flush()
         finally:
-            self._router.close()
+            self._free()
+
+    def _free(self) -> None:
+        self._router.close()
+        if self._offer is not None:
+            self._offer.close()
 
     def _turn(self) -> None:
         self._poll()
@@ -256,4 +265,22 @@ class Endpoint:
             return True
 
         client.outbox.flush(send)
-        return not is_full
+        return not is_full and (self._offer is None or self._flush_file(client, self._offer))
+
+    def _flush_file(self, client: ClientRecord, offer: BundleOffer) -> bool:
+        """Read and send what is due of the offered file, at most a window; return False if the socket was full.
+
+        Read here and not ahead: a part comes from the page cache in some ten microseconds.
+        """
+        files = self._core.files
+        while (due := files.due(client)) is not None:
+            try:
+                payload = offer.read(due.offset, due.n_bytes)
+            except StateError as error:
+                _log.error("%s", error)
+                files.give_up(client, ErrorReply(error.code, str(error)))
+                return True
+            if not self._router.send(client.routing_id, files.part(client, due, payload).frames):
+                return False
+            files.on_sent(client, due)
+        return True

@@ -15,6 +15,7 @@ from splitd.errors import OverloadError, WireError
 from splitd.transport import wire
 from splitd.transport.estimate import Arrival
 from splitd.transport.server.client_record import ClientRecord, OpenProbe
+from splitd.transport.server.file_desk import NO_BUNDLE, FileDesk
 from splitd.transport.server.transfer_desk import CompleteRequest, RequestKey, TransferDesk
 from splitd.transport.wire import (
     MAX_TENSOR_BYTES,
@@ -26,8 +27,10 @@ from splitd.transport.wire import (
     Chunk,
     EndpointLimits,
     ErrorReply,
+    GetFile,
     Hello,
     Message,
+    Offer,
     Outgoing,
     Ping,
     Pong,
@@ -41,6 +44,7 @@ from splitd.transport.wire import (
     ServerTimings,
     Welcome,
     arrival_times,
+    is_newcomer,
     outgoing,
     refusal,
 )
@@ -80,6 +84,7 @@ class EndpointCore:
         welcome: Callable[[], dict[str, Any]],
         load: Callable[[], ServerLoad],
         on_gone: Callable[[RequestKey], None],
+        offer: Offer | None = None,
         new_epoch: Callable[[], int] = random_epoch,
     ) -> None:
         self.clients: dict[bytes, ClientRecord] = {}
@@ -88,6 +93,7 @@ class EndpointCore:
         self._model_digest = model_digest
         self._cut_names_hash = cut_names_hash
         self._desk = TransferDesk(self.clients, limits)
+        self.files = FileDesk(offer, limits)
         self._limits = limits
         self._welcome = welcome
         self._load = load
@@ -120,7 +126,7 @@ class EndpointCore:
     def on_tick(self, now_s: float) -> None:
         """Drop what has been silent for too long: devices, unfinished transfers, requests past their deadline."""
         for client in list(self.clients.values()):
-            if now_s - client.heard_s > self._limits.client_idle_s:
+            if now_s - client.heard_s > self._limits.client_idle_s or self.files.is_stuck(now_s, client):
                 self.forget(client.routing_id)
                 continue
             for request_id, error in self._desk.expired(now_s, client):
@@ -175,13 +181,18 @@ class EndpointCore:
     def _on_hello(self, now_s: float, routing_id: bytes, nonce: int, hello: Hello) -> None:
         self.counters.hellos += 1
         self.forget(routing_id)  # a second HELLO begins anew: what was under way before belongs to another epoch
-        refuse = refusal(hello, model_digest=self._model_digest, cut_names_hash=self._cut_names_hash)
+        refuse = self._refusal(hello)
         if refuse is None and not self._make_room(now_s):
             refuse = Refuse("overload", f"the server has {len(self.clients)} devices already, its configured limit")
         if refuse is not None:
             self._refuse(routing_id, refuse, epoch=0, request_id=nonce)
         else:
             self._admit(now_s, routing_id, nonce, hello)
+
+    def _refusal(self, hello: Hello) -> Refuse | None:
+        if is_newcomer(hello):
+            return NO_BUNDLE if self.files.offer is None else None
+        return refusal(hello, model_digest=self._model_digest, cut_names_hash=self._cut_names_hash)
 
     def _make_room(self, now_s: float) -> bool:
         """Return whether one more device may come; at the limit one that has gone without a word makes room."""
@@ -202,17 +213,21 @@ class EndpointCore:
             version=hello.version,
             epoch=self._new_epoch(),
             heard_s=now_s,
-            window=SendWindow(self._limits.window_bytes),
+            window=SendWindow(self._limits.file_window_bytes if is_newcomer(hello) else self._limits.window_bytes),
             receipts=Receipts(self._limits.ack_every_bytes),
+            is_newcomer=is_newcomer(hello),
         )
-        max_request_bytes = min(self._limits.max_pending_bytes_per_client, MAX_TENSOR_BYTES)
-        welcome = Welcome(self._limits.window_bytes, max_request_bytes, self._welcome())
+        answer = self.files.offer if client.is_newcomer else None
         try:
-            client.outbox.put_control(outgoing(welcome, epoch=client.epoch, request_id=nonce))
+            client.outbox.put_control(outgoing(answer or self._own_welcome(), epoch=client.epoch, request_id=nonce))
         except WireError as error:  # our own profile does not fit: say so instead of stopping for everyone
             self._refuse(routing_id, Refuse("internal", f"the server cannot welcome anyone: {error}"), 0, nonce)
             return
         self.clients[routing_id] = client
+
+    def _own_welcome(self) -> Welcome:
+        max_request_bytes = min(self._limits.max_pending_bytes_per_client, MAX_TENSOR_BYTES)
+        return Welcome(self._limits.window_bytes, max_request_bytes, self._welcome())
 
     def _on_stale(self, routing_id: bytes, client: ClientRecord | None, envelope: wire.Envelope) -> None:
         """Drop what was meant for a former connection or server; a device that we do not know must say HELLO."""
@@ -241,12 +256,16 @@ class EndpointCore:
 
     def _on_message(self, now_s: float, client: ClientRecord, envelope: wire.Envelope) -> CompleteRequest | None:
         message = envelope.message
+        if not client.may_say(message):
+            raise WireError(f"a device that said this HELLO does not send {type(message).__name__}")
         if isinstance(message, Chunk):
             return self._on_chunk(now_s, client, envelope, message)
         if isinstance(message, Ping):
             self._send(client, Pong(message.sequence, self._load()))
         elif isinstance(message, Ack):
-            client.window.acknowledge(message.received_bytes)
+            self.files.on_ack(now_s, client, message)
+        elif isinstance(message, GetFile):
+            self.files.take(now_s, client, envelope.request_id, message)
         elif isinstance(message, Cancel):
             self._on_cancel(client, envelope.request_id)
         elif isinstance(message, Probe):

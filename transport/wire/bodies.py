@@ -1,4 +1,4 @@
-"""The bodies of all messages but chunks: one pack and one unpack function per type, joined in one table."""
+"""The bodies of all messages but chunks and files: one pack and one unpack function per type, joined in one table."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ import numpy as np
 from splitd.errors import WireError
 from splitd.transport.wire.chunk_body import pack_chunk, unpack_chunk
 from splitd.transport.wire.fields import Reader, pack_digest, pack_text
+from splitd.transport.wire.file_bodies import (
+    pack_file_part,
+    pack_get_file,
+    pack_offer,
+    unpack_file_part,
+    unpack_get_file,
+    unpack_offer,
+)
 from splitd.transport.wire.limits import MAX_ARRIVALS, MAX_CHUNK_BYTES, MAX_NAME_BYTES, MAX_WELCOME_BYTES
 from splitd.transport.wire.messages import (
     Ack,
@@ -22,9 +30,12 @@ from splitd.transport.wire.messages import (
     Cancel,
     Chunk,
     ErrorReply,
+    FilePart,
+    GetFile,
     Hello,
     Message,
     MessageType,
+    Offer,
     Ping,
     Pong,
     Probe,
@@ -221,4 +232,7 @@ FORMATS: dict[MessageType, BodyFormat] = {
     MessageType.PROBE: BodyFormat(Probe, _pack_probe, _unpack_probe, MAX_CHUNK_BYTES),
     MessageType.PROBE_REPORT: BodyFormat(ProbeReport, _pack_probe_report, _unpack_probe_report, _MAX_ARRIVAL_BYTES),
     MessageType.BYE: BodyFormat(Bye, _pack_bye, _unpack_bye),
+    MessageType.OFFER: BodyFormat(Offer, pack_offer, unpack_offer),
+    MessageType.GET_FILE: BodyFormat(GetFile, pack_get_file, unpack_get_file),
+    MessageType.FILE_PART: BodyFormat(FilePart, pack_file_part, unpack_file_part, MAX_CHUNK_BYTES),
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import xxhash
 
 from splitd.transport.wire.limits import PROTOCOL_VERSION
-from splitd.transport.wire.messages import Hello, Refuse
+from splitd.transport.wire.messages import NO_MODEL, Hello, Refuse
 
 
 def names_hash(names: Sequence[str]) -> str:
@@ -30,6 +30,16 @@ def refusal(hello: Hello, *, model_digest: str, cut_names_hash: str) -> Refuse |
             "cuts on both ends",
         )
     return None
+
+
+def newcomer(version: str, name: str) -> Hello:
+    """Return the HELLO of a device that has no network yet."""
+    return Hello(NO_MODEL, NO_MODEL, version, name)
+
+
+def is_newcomer(hello: Hello) -> bool:
+    """Return whether a device has no network yet."""
+    return hello.model_digest == NO_MODEL
 
 
 def version_refusal(theirs: int) -> Refuse:

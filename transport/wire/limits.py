@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 PROTOCOL_VERSION = 1  # raised by every change that an older peer would misread
 
@@ -22,6 +23,10 @@ MAX_CHUNK_BYTES = 1 * MIB
 MAX_WELCOME_BYTES = 4 * MIB
 # What a tensor may decode to: stops a tiny payload that declares a huge shape before anything is allocated.
 MAX_TENSOR_BYTES = 256 * MIB
+# The weights of the largest networks that split computing is used for take 1.3 GB; an offset beyond this is an attack.
+MAX_FILE_BYTES = 64 * GIB
+# One part of a file: as a chunk, so that pings and other devices' answers never wait behind more than that.
+FILE_PART_BYTES = 64 * KIB
 MAX_DIMS = 8  # with the batch; bounds the header
 # An op-level cut inside a dense block has several dozen live tensors.
 MAX_TENSORS = 128
@@ -93,6 +98,9 @@ class EndpointLimits:
     transfer_idle_s: float = 10.0  # an unfinished transfer without a new chunk for this long is dropped
     # A device that reconnects leaves its old record behind; at the limit of clients one so long silent makes room.
     client_silent_s: float = 5.0
+    # Parts of a file that one device has not acknowledged: what 50 MB/s at 20 ms keep under way. A device that does not
+    # read makes the server hold that much and no more.
+    file_window_bytes: int = 1 * MIB
     client_idle_s: float = 30.0  # devices ping every second: this long a silence is a device that has gone
     # The prober sends eight. The server keeps an arrival of each until the last one, so that their number is bounded.
     max_probe_messages: int = 4096

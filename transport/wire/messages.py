@@ -17,6 +17,9 @@ from splitd.errors import WireError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
+# In the place of a model's digest: none yet. No network has it, except by a chance of 1 in 2^128.
+NO_MODEL = "00" * 16
+
 
 def _check_numbers(*numbers: float) -> None:
     """Raise WireError for a time or a load that no peer would accept: infinite, not a number, or negative."""
@@ -41,6 +44,9 @@ class MessageType(IntEnum):
     PROBE = 12
     PROBE_REPORT = 13
     BYE = 14
+    OFFER = 15
+    GET_FILE = 16
+    FILE_PART = 17
 
 
 class PlanLike(Protocol):
@@ -94,7 +100,11 @@ class TensorMeta:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A device introduces itself; `model_digest` and `cut_names_hash` are 32 hex digits each."""
+    """A device introduces itself; `model_digest` and `cut_names_hash` are 32 hex digits each.
+
+    A device that has no network yet says NO_MODEL for both: it wants the server's, and sends no requests. A server that
+    knows no OFFER refuses it like any device with another model.
+    """
 
     model_digest: str
     cut_names_hash: str
@@ -117,6 +127,37 @@ class Refuse:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The answer to a HELLO without a network: the file that holds the server's; its epoch is the connection's.
+
+    `file_digest` is the XXH3-128 of the file's bytes, `model_digest` the one that a later HELLO will say; 32 hex digits
+    each. `name` is for people.
+    """
+
+    file_digest: str
+    model_digest: str
+    n_bytes: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetFile:
+    """The device wants `n_bytes` bytes of the offered file, from `offset` on; all its parts carry this request id."""
+
+    file_digest: str
+    offset: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """The bytes of the file from `offset` on; parts come in order, without a gap."""
+
+    offset: int
+    payload: Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,5 +287,20 @@ class Bye:
 
 
 Message: TypeAlias = (
-    Hello | Welcome | Refuse | Ping | Pong | Chunk | Ack | Report | ErrorReply | Cancel | Probe | ProbeReport | Bye
+    Hello
+    | Welcome
+    | Refuse
+    | Ping
+    | Pong
+    | Chunk
+    | Ack
+    | Report
+    | ErrorReply
+    | Cancel
+    | Probe
+    | ProbeReport
+    | Bye
+    | Offer
+    | GetFile
+    | FilePart
 )

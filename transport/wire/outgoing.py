@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from splitd.transport.wire import frames as wire
-from splitd.transport.wire.messages import Buffer, Chunk, Message, Probe
+from splitd.transport.wire.messages import Buffer, Chunk, FilePart, Message, Probe
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One encoded message.
 
-    `is_bulk` marks chunks and probes, whose sending is timed; `credit_bytes` is what they take from the send window.
+    `is_bulk` marks chunks, probes and parts of files; `credit_bytes` is what they take from the send window. Sending
+    the first two is timed.
     """
 
     frames: tuple[Buffer, ...]
@@ -31,7 +32,7 @@ class Outgoing:
 def outgoing(message: Message, *, epoch: int, request_id: int = 0) -> Outgoing:
     """Encode a message; raises WireError for one that the peer would refuse."""
     frames = tuple(wire.encode(message, epoch=epoch, request_id=request_id))
-    if isinstance(message, Chunk | Probe):
+    if isinstance(message, Chunk | Probe | FilePart):
         return Outgoing(frames, request_id, len(message.payload), is_bulk=True)
     return Outgoing(frames, request_id)
 
