@@ -3,14 +3,26 @@
 It works on numpy arrays and needs no torch.
 """
 
-from splitd.calibration.images.preprocess import Preprocessing, normalise, prepare_image
-from splitd.calibration.images.samples import GENERATED, Images, generated_images, load_samples, repeated
+from splitd.calibration.images.preprocess import normalise, prepare_image
+from splitd.calibration.images.preprocessing import Preprocessing, PreprocessingChoice
+from splitd.calibration.images.samples import (
+    GENERATED,
+    Images,
+    Samples,
+    generated_images,
+    generated_samples,
+    load_samples,
+    repeated,
+)
 
 __all__ = [
     "GENERATED",
     "Images",
     "Preprocessing",
+    "PreprocessingChoice",
+    "Samples",
     "generated_images",
+    "generated_samples",
     "load_samples",
     "normalise",
     "prepare_image",

@@ -9,98 +9,83 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from splitd.errors import InputError, ModelError
+from splitd.calibration.images.preprocessing import MAX_IMAGE_PIXELS, Preprocessing
+from splitd.errors import InputError
 
 ImageArray = npt.NDArray[np.uint8]
 
-# 150 MB as RGB: above any camera's usual picture, below what a compressed bomb of some kilobytes would unfold to.
-MAX_IMAGE_PIXELS = 50_000_000
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-CROP_MODES = ("center", "squash", "border")
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _RGB = 3
+_MODES = {1: "L", _RGB: "RGB"}
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _WITH_TRANSPARENCY = ("LA", "PA", "RGBA", "RGBa", "La")
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a model wants its images; the fields are timm's (`resolve_model_data_config`).
+def prepare_image(data: bytes | memoryview | npt.NDArray[np.uint8], preprocessing: Preprocessing | None) -> ImageArray:
+    """Return the image as the model's input size, uint8 (H, W, C), C-contiguous.
 
-    `size` is (channels, height, width) in pixels; `mean` and `std` are per channel of values scaled to 0..1;
-    `crop_pct` is the share of the resized image that the centre crop keeps; `crop_mode` is "center" (resize the
-    shorter side), "squash" (resize both sides) or "border" (resize the longer side and pad with the mean).
-
-    Raises:
-        ModelError: a field has a value that does not exist or contradicts another.
-    """
-
-    size: tuple[int, int, int]
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: str = "bicubic"
-    crop_pct: float = 1.0
-    crop_mode: str = "center"
-
-    def __post_init__(self) -> None:
-        if len(self.size) != 3 or min(self.size) < 1 or math.prod(self.size[1:]) > MAX_IMAGE_PIXELS:
-            raise ModelError(f"preprocessing: size {self.size} must be (channels, height, width) in pixels")
-        if self.interpolation.upper() not in Image.Resampling.__members__:
-            raise ModelError(f"preprocessing: there is no interpolation {self.interpolation}")
-        if self.crop_mode not in CROP_MODES:
-            raise ModelError(f"preprocessing: crop_mode {self.crop_mode} must be one of {', '.join(CROP_MODES)}")
-        if not 0.1 <= self.crop_pct <= 1.0:
-            raise ModelError(f"preprocessing: crop_pct {self.crop_pct} must lie between 0.1 and 1")
-        if not (len(self.mean) == len(self.std) == self.size[0]) or min(self.std) <= 0:
-            raise ModelError("preprocessing: mean and std need one value for each channel, std above 0")
-
-
-def prepare_image(data: bytes | memoryview | npt.NDArray[np.uint8], preprocessing: Preprocessing) -> ImageArray:
-    """Return the image as the model's input size, uint8 (H, W, 3), C-contiguous.
-
-    `data` is an encoded image (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM; grey, CMYK, palette and 16-bit ones are
-    converted) or uint8 RGB pixels (height, width, 3).
+    `data` is an encoded image (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM; converted to the model's one or three channels) or
+    uint8 pixels (height, width, channels), for one channel also (height, width). Pixels that have the right size
+    already are returned as they are.
 
     Raises:
-        InputError: not an image, truncated, too large, or an array of another shape or dtype.
+        InputError: not an image, truncated, too large, or an array of another shape or dtype; an encoded image where
+            the model has neither one nor three channels; any image where there is no preprocessing.
     """
+    known = _required(preprocessing)
     if isinstance(data, np.ndarray):
-        image = Image.fromarray(np.ascontiguousarray(_checked_pixels(data)))
-    else:
-        image = decode_image(bytes(data))
-    return np.asarray(_fit(image, preprocessing), dtype=np.uint8, order="C")
+        return _fit_pixels(_checked_pixels(data, known.size[0]), known)
+    return _pixels(_fit(decode_image(bytes(data), known.size[0]), known, known.mean))
 
 
-def normalise(batch: ImageArray, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
-    """Return prepared images (B, H, W, 3) uint8 as the model's input (B, 3, H, W) float32, C-contiguous.
+def normalise(batch: ImageArray, preprocessing: Preprocessing | None) -> npt.NDArray[np.float32]:
+    """Return prepared images (B, H, W, C) uint8 as the model's input (B, C, H, W) float32, C-contiguous.
 
     Raises:
-        InputError: another shape or dtype than `prepare_image` gives for this model.
+        InputError: another shape or dtype than `prepare_image` gives for this model, or there is no preprocessing.
     """
-    channels, height, width = preprocessing.size
+    known = _required(preprocessing)
+    channels, height, width = known.size
     if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != (height, width, channels):
         raise InputError(
             f"images must be uint8 (batch, {height}, {width}, {channels}), not {batch.dtype} {batch.shape}"
         )
     values = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32)
     values /= np.float32(255)
-    values -= np.array(preprocessing.mean, dtype=np.float32)[:, None, None]
-    values /= np.array(preprocessing.std, dtype=np.float32)[:, None, None]
+    values -= np.array(known.mean, dtype=np.float32)[:, None, None]
+    values /= np.array(known.std, dtype=np.float32)[:, None, None]
     return values
 
 
-def decode_image(data: bytes) -> Image.Image:
-    """Decode an encoded image to RGB; InputError if it is no image, truncated, or above MAX_IMAGE_PIXELS."""
-    if data.startswith(_JPEG_MAGIC):
-        return _decoded(_decode_jpeg, data)
-    return _decoded(_decode_other, data)
+def decode_image(data: bytes, channels: int = _RGB) -> Image.Image:
+    """Decode an encoded image to RGB, or to grey for one channel.
+
+    Raises:
+        InputError: it is no image, truncated, above MAX_IMAGE_PIXELS, or images have no such number of channels.
+    """
+    if channels not in _MODES:
+        raise InputError(
+            f"this network takes {channels} channels: hand in arrays (height, width, {channels}), no files"
+        )
+    decode = _decode_jpeg if data.startswith(_JPEG_MAGIC) else _decode_other
+    return _decoded(partial(decode, mode=_MODES[channels]), data)
+
+
+def _required(preprocessing: Preprocessing | None) -> Preprocessing:
+    if preprocessing is None:
+        raise InputError(
+            "this network has no preprocessing, so it takes prepared float32 tensors only; for images say in both "
+            "configurations how they are prepared: model.preprocessing, `imagenet` or its fields"
+        )
+    return preprocessing
 
 
 def _decoded(decode: Callable[[bytes], Image.Image], data: bytes) -> Image.Image:
@@ -114,38 +99,58 @@ def _decoded(decode: Callable[[bytes], Image.Image], data: bytes) -> Image.Image
         raise InputError(f"the image is damaged or truncated: {error}") from error
 
 
-def _decode_jpeg(data: bytes) -> Image.Image:
+def _decode_jpeg(data: bytes, mode: str) -> Image.Image:
     height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     _check_pixels(width, height)
     if colorspace in {"CMYK", "YCCK"}:
-        return _decode_other(data)
+        return _decode_other(data, mode)
+    if mode == "L":
+        return Image.fromarray(simplejpeg.decode_jpeg(data, colorspace="GRAY")[:, :, 0])
     return Image.fromarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
 
 
-def _decode_other(data: bytes) -> Image.Image:
+def _decode_other(data: bytes, mode: str) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_pixels(*image.size)
         image.load()
-        return _to_rgb(image)
+        return _convert(image, mode)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: 16-bit grey keeps its upper byte, transparency is dropped."""
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    """Convert to RGB or L: 16-bit grey keeps its upper byte, transparency is dropped."""
     if image.mode in _SIXTEEN_BIT_MODES:
         upper = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        return Image.fromarray(upper).convert("RGB")
+        return Image.fromarray(upper).convert(mode)
     if image.mode == "F":
         raise InputError("floating-point images have no defined range; send 8 or 16 bit ones")
     if image.mode in _WITH_TRANSPARENCY or "transparency" in image.info:
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
+        return image.convert("RGBA").convert("RGB").convert(mode)
+    return image.convert(mode)
 
 
-def _checked_pixels(pixels: npt.NDArray[np.uint8]) -> ImageArray:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != _RGB or 0 in pixels.shape:
-        raise InputError(f"pixels must be uint8 (height, width, 3), not {pixels.dtype} {pixels.shape}")
-    _check_pixels(pixels.shape[1], pixels.shape[0])
-    return pixels
+def _checked_pixels(pixels: npt.NDArray[np.uint8], channels: int) -> ImageArray:
+    planes = pixels[:, :, None] if channels == 1 and pixels.ndim == 2 else pixels
+    if planes.dtype != np.uint8 or planes.ndim != 3 or planes.shape[2] != channels or 0 in planes.shape:
+        raise InputError(f"pixels must be uint8 (height, width, {channels}), not {pixels.dtype} {pixels.shape}")
+    _check_pixels(planes.shape[1], planes.shape[0])
+    return planes
+
+
+def _fit_pixels(pixels: ImageArray, preprocessing: Preprocessing) -> ImageArray:
+    channels, height, width = preprocessing.size
+    scaled = _scaled_size((pixels.shape[1], pixels.shape[0]), preprocessing)
+    if pixels.shape[:2] == (height, width) and scaled == (width, height):
+        return np.ascontiguousarray(pixels)
+    if channels == _RGB:
+        return _pixels(_fit(Image.fromarray(np.ascontiguousarray(pixels)), preprocessing, preprocessing.mean))
+    planes = [Image.fromarray(np.ascontiguousarray(pixels[:, :, i])) for i in range(channels)]
+    fitted = [_fit(plane, preprocessing, (mean,)) for plane, mean in zip(planes, preprocessing.mean, strict=True)]
+    return np.stack([np.asarray(plane) for plane in fitted], axis=2)
+
+
+def _pixels(image: Image.Image) -> ImageArray:
+    pixels = np.asarray(image, dtype=np.uint8, order="C")
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def _check_pixels(width: int, height: int) -> None:
@@ -153,14 +158,14 @@ def _check_pixels(width: int, height: int) -> None:
         raise InputError(f"an image of {width} x {height} pixels is over the limit of {MAX_IMAGE_PIXELS} pixels")
 
 
-def _fit(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def _fit(image: Image.Image, preprocessing: Preprocessing, means: tuple[float, ...]) -> Image.Image:
     _, height, width = preprocessing.size
     scaled = _scaled_size(image.size, preprocessing)
     _check_pixels(*scaled)  # a line of 1 x 50 000 pixels would become 256 x 12 800 000
     resampling = Image.Resampling[preprocessing.interpolation.upper()]
     resized = image if image.size == scaled else image.resize(scaled, resampling)
     if preprocessing.crop_mode == "border":
-        resized = _pad(resized, width, height, preprocessing)
+        resized = _pad(resized, (width, height), means)
     left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
     return resized.crop((left, top, left + width, top + height))
 
@@ -180,12 +185,12 @@ def _scaled_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[i
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
-def _pad(image: Image.Image, width: int, height: int, preprocessing: Preprocessing) -> Image.Image:
-    """Centre the image on a canvas of the mean colour that is at least width x height."""
-    canvas_size = max(width, image.width), max(height, image.height)
+def _pad(image: Image.Image, size: tuple[int, int], means: tuple[float, ...]) -> Image.Image:
+    """Centre the image on a canvas of the mean colour that is at least (width, height)."""
+    canvas_size = max(size[0], image.width), max(size[1], image.height)
     if canvas_size == image.size:
         return image
-    red, green, blue = (round(255 * value) for value in preprocessing.mean)
-    canvas = Image.new("RGB", canvas_size, (red, green, blue))
+    colour = tuple(round(255 * value) for value in means)
+    canvas = Image.new(image.mode, canvas_size, colour if len(colour) > 1 else colour[0])
     canvas.paste(image, ((canvas_size[0] - image.width) // 2, (canvas_size[1] - image.height) // 2))
     return canvas

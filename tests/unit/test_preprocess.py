@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_eval
 
-from splitd.calibration.images.preprocess import MAX_IMAGE_PIXELS, Preprocessing, normalise, prepare_image
+from splitd.calibration.images.preprocess import normalise, prepare_image
+from splitd.calibration.images.preprocessing import MAX_IMAGE_PIXELS, Preprocessing, PreprocessingChoice
 from splitd.errors import InputError, ModelError
 
-PREPROCESSING = Preprocessing((3, 64, 64), crop_pct=0.875)
+PREPROCESSING = replace(Preprocessing.imagenet((3, 64, 64)), crop_pct=0.875)
 
 
 def photo(width: int = 97, height: int = 71) -> Image.Image:
@@ -37,7 +39,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 def test_prepares_and_normalises_exactly_as_timm(
     size: tuple[int, int], crop_mode: str, target: tuple[int, int]
 ) -> None:
-    p = Preprocessing((3, *target), crop_pct=0.875, crop_mode=crop_mode)
+    p = replace(Preprocessing.imagenet((3, *target)), crop_pct=0.875, crop_mode=crop_mode)
     transform = transforms_imagenet_eval(
         target, crop_pct=p.crop_pct, crop_mode=crop_mode, interpolation=p.interpolation, mean=p.mean, std=p.std
     )
@@ -139,7 +141,7 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 
 def test_a_line_that_would_grow_beyond_the_limit_is_refused() -> None:
     with pytest.raises(InputError, match="over the limit"):
-        prepare_image(np.zeros((1, 60_000, 3), np.uint8), Preprocessing((3, 224, 224)))
+        prepare_image(np.zeros((1, 60_000, 3), np.uint8), Preprocessing.imagenet((3, 224, 224)))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,81 @@ def test_normalise_refuses_other_shapes(shape: tuple[int, ...]) -> None:
 )
 def test_settings_that_do_not_exist_are_model_errors(fields: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="preprocessing"):
-        Preprocessing((3, 64, 64), **fields)
+        replace(Preprocessing.imagenet((3, 64, 64)), **fields)
+
+
+GREY = Preprocessing((1, 28, 32), (0.5,), (0.25,), crop_pct=0.875)
+FIVE = Preprocessing((5, 28, 32), (0.1, 0.2, 0.3, 0.4, 0.5), (0.2,) * 5, crop_mode="border")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_files_are_decoded_to_grey_for_a_network_of_one_channel(kind: str, mode: str) -> None:
+    image = photo().convert(mode)
+    prepared = prepare_image(encoded(image, kind), GREY)
+    assert prepared.shape == (28, 32, 1)
+    exact = prepare_image(np.asarray(image.convert("L")), GREY)
+    assert np.abs(prepared.astype(int) - exact).mean() < 8
+
+
+def test_grey_pixels_come_with_and_without_their_channel() -> None:
+    grey = np.asarray(photo().convert("L"))
+    assert np.array_equal(prepare_image(grey, GREY), prepare_image(grey[:, :, None], GREY))
+    values = normalise(prepare_image(grey, GREY)[None], GREY)
+    assert values.shape == (1, 1, 28, 32)
+
+
+def test_each_plane_of_many_channels_is_prepared_like_a_grey_image() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 5)).astype(np.uint8)
+    prepared = prepare_image(pixels, FIVE)
+    for i, mean in enumerate(FIVE.mean):
+        one = Preprocessing((1, 28, 32), (mean,), (0.2,), crop_mode="border")
+        assert np.array_equal(prepared[:, :, i], prepare_image(pixels[:, :, i], one)[:, :, 0])
+
+
+def test_files_have_no_five_channels() -> None:
+    with pytest.raises(InputError, match=r"hand in arrays \(height, width, 5\)"):
+        prepare_image(encoded(photo(), "PNG"), FIVE)
+
+
+def test_pixels_of_the_right_size_are_not_copied() -> None:
+    pixels = np.asarray(photo(64, 64))
+    assert prepare_image(pixels, Preprocessing.imagenet((3, 64, 64))) is pixels
+
+
+@pytest.mark.parametrize("image", [encoded(photo(), "PNG"), np.zeros((64, 64, 3), np.uint8)])
+def test_without_preprocessing_images_are_refused_and_the_way_out_is_named(image: bytes | np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"model\.preprocessing"):
+        prepare_image(image, None)
+
+
+def test_a_choice_of_preprocessing_stands_above_the_models_own() -> None:
+    own = Preprocessing((3, 8, 8), (0.1,) * 3, (0.2,) * 3)
+    assert PreprocessingChoice().settle(own, (3, 8, 8)) == own
+    assert PreprocessingChoice().settle(None, (3, 8, 8)) is None
+    assert PreprocessingChoice("none").settle(own, (3, 8, 8)) is None
+    assert PreprocessingChoice("imagenet").settle(own, (3, 8, 8)) == Preprocessing.imagenet((3, 8, 8))
+    assert PreprocessingChoice(crop_pct=0.5).settle(own, (3, 8, 8)) == replace(own, crop_pct=0.5)
+    grey = PreprocessingChoice(mean=(0.5,), std=(1.0,)).settle(None, (1, 8, 9))
+    assert grey == Preprocessing((1, 8, 9), (0.5,), (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "message"),
+    [
+        ({"crop_pct": 0.5}, (3, 8, 8), "mean and std are needed"),
+        ({"preset": "none", "crop_pct": 0.5}, (3, 8, 8), "none has no crop_pct"),
+        ({"preset": "imagenet"}, (1, 8, 8), "one value for each channel"),
+        ({"preset": "imagenet"}, (100,), "takes no images"),
+        ({"preset": "imagenet", "size": (3, 9, 9)}, (3, 8, 8), "the network takes"),
+        ({"preset": "cifar"}, (3, 8, 8), "must be one of imagenet, none"),
+    ],
+)
+def test_a_choice_that_does_not_fit_the_network_is_refused(
+    fields: dict[str, object], shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        PreprocessingChoice(**fields).settle(None, shape)
 
 
 def test_works_without_torch() -> None:
