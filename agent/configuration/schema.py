@@ -127,7 +127,9 @@ class IntakeConfig(Section):
     socket: Path = Field(Path("/run/splitd/infer.sock"))
     group: str | None = Field(None, description="group that may use the socket; default: the daemon's own")
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
-    max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = Field(5.0, description="longest wait to fill a batch")
+    max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = Field(
+        0.0, description="wait on purpose, so long at most, for others to join a batch; 0: never while there is work"
+    )
     max_queue: PositiveInt = Field(64, description="requests waiting; more are refused with an overload error")
     max_request_mb: PositiveFloat = Field(64.0, description="largest request, MB")
     deadline_ms: PositiveFloat = Field(10_000.0, description="a request without its own deadline gets this one")

@@ -34,7 +34,8 @@ class Batcher:
     """A bounded first-in, first-out queue that hands out batches.
 
     A batch holds consecutive jobs of one kind, at most `max_batch` samples. It is ready when it is full, when a job of
-    another kind waits behind it, or when its first job has waited `max_wait_s`.
+    another kind waits behind it, or when its first job has waited `max_wait_s` (0: whoever asks gets
+    what has come).
     """
 
     max_batch: int
@@ -73,7 +74,8 @@ class Batcher:
 
     def discard(self, key: tuple[bytes, int]) -> None:
         """Forget a waiting job, if it is still waiting."""
-        self._queue = deque(job for job in self._queue if job.key != key)
+        if self._queue:
+            self._queue = deque(job for job in self._queue if job.key != key)
 
     def _front(self) -> tuple[list[Job], bool]:
         """Return the jobs of the front batch, and whether nothing more can join it."""

@@ -1,18 +1,24 @@
-"""The agent's local ZeroMQ socket: one I/O thread around `IntakeCore`, and batches for the pipeline's thread."""
+"""The agent's local ZeroMQ socket: `IntakeCore` behind it, looked after by whichever thread has nothing else to do.
+
+While the pipeline waits for a batch it takes requests from the socket itself, and it sends its answers itself: a
+request to an idle agent passes through one thread. While the pipeline works, the thread `intake` looks after the
+socket, so that requests are still accepted or refused, and answered when their deadline passes.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
+import select
 import threading
 import time
-from collections.abc import Sequence
 
 import zmq
 
 from splitd.agent.client import Answer, claim_socket, release_socket, share_socket
 from splitd.agent.configuration import IntakeConfig
 from splitd.agent.device.batcher import Job
-from splitd.agent.device.intake_core import BYTES_PER_MB, Delivery, IntakeCore
+from splitd.agent.device.intake_core import BYTES_PER_MB, IntakeCore
 from splitd.errors import SplitdError
 from splitd.ownership import guarded
 from splitd.transport.wire import WakeUp
@@ -22,8 +28,13 @@ log = logging.getLogger(__name__)
 HANDSHAKE_MS = 3_000  # a local client that connects and says nothing is dropped after this
 BACKLOG = 128  # pending connections the kernel keeps; more wait in connect()
 HIGH_WATER = 256  # messages queued by libzmq per client, and kept for a client that never reads; more are dropped
-IDLE_POLL_MS = 500  # nothing depends on it: requests, answers and deadlines all end the poll
+IDLE_POLL_S = 0.5  # nothing depends on it: requests, deadlines and the end all end the poll
 CLOSE_LINGER_MS = 200  # the last answers get this long to reach their clients, of which one may not be reading
+MAX_MESSAGES = 256  # taken in before the lock is given up once: a client that floods must not keep answers back
+# While batches come, the thread `intake` looks this often whether the pipeline is at work; being told with every batch
+# would be two wake-ups of a thread per request. Until then only a network slower than this lets requests lie unseen.
+TICK_S = 0.01
+QUIET_S = 1.0  # after as long without a batch it no longer looks, and the next batch does wake it
 
 
 class Intake:
@@ -40,82 +51,98 @@ class Intake:
             ConfigError: The socket's path cannot be used.
         """
         self._config = config
-        self._changed = threading.Condition()
-        self._core = guarded(IntakeCore(config), self._changed, "intake core")
+        self._lock = threading.RLock()
+        self._answered = threading.Condition(self._lock)
+        self._called = threading.Condition(self._lock)
+        self._core = guarded(IntakeCore(config), self._lock, "intake core")
         self._context = zmq.Context()
         try:
             router = self._bind()
         except BaseException:
             self._context.destroy(linger=0)
             raise
+        self._router = guarded(router, self._lock, "intake socket")
         self._wakeup = WakeUp()
+        with self._lock:
+            self._poller, self._watch_poller = self._new_poller(), self._new_poller()
+        self._attended = False  # the pipeline waits in `next_batch`, and looks after the socket meanwhile
+        self._dozing = False  # the thread `intake` looks no more by itself
+        self._last_batch_s = -math.inf
         self._stopped = False
-        # The socket is the thread's alone: nobody else has it.
-        self._thread = threading.Thread(target=self._run, args=(router,), name="intake", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="intake", daemon=True)
 
     def start(self) -> None:
-        """Begin to accept requests."""
+        """Begin to accept requests while nobody waits for a batch, too."""
         self._thread.start()
 
     def next_batch(self, timeout_s: float) -> list[Job] | None:
         """Wait for a batch that is ready, `timeout_s` at most; return None when there is none."""
         end_s = time.monotonic() + timeout_s
-        with self._changed:
-            while True:
+        while True:
+            with self._lock:
                 now_s = time.monotonic()
+                self._turn(now_s)
                 batch = self._core.take_batch(now_s)
-                if batch is not None or now_s >= end_s:
+                if batch is not None or now_s >= end_s or self._stopped:
+                    self._leave(now_s, batch)
                     return batch
-                ready_s = self._core.batch_ready_s()
-                self._changed.wait(max(0.0, min(end_s, ready_s if ready_s is not None else end_s) - now_s))
+                self._attended = True
+                wake_s = min(end_s, self._due_s(), _or_never(self._core.batch_ready_s()))
+            self._wait(self._poller, wake_s - now_s)
 
     def finish(self, job: Job, outcome: Answer | SplitdError) -> None:
         """Send the answer or error of one job; thread-safe, never waits for a client."""
-        with self._changed:
+        with self._lock:
             self._core.finish(job, outcome)
-            self._changed.notify_all()
-        self._wakeup.set()
+            self._turn(time.monotonic())
+            self._answered.notify_all()
 
     @property
     def accepted(self) -> int:
         """Requests accepted so far."""
-        with self._changed:
+        with self._lock:
             return self._core.accepted
 
     @property
     def refused(self) -> int:
         """Requests refused so far: malformed, too large, over a limit, or while stopping."""
-        with self._changed:
+        with self._lock:
             return self._core.refused
 
     @property
     def expired(self) -> int:
         """Requests that were answered by their deadline so far."""
-        with self._changed:
+        with self._lock:
             return self._core.expired
 
     def open_requests(self) -> int:
         """Return how many accepted requests have no answer yet."""
-        with self._changed:
+        with self._lock:
             return self._core.open_requests
 
     def queued(self) -> int:
         """Return how many requests wait to be put into a batch."""
-        with self._changed:
+        with self._lock:
             return self._core.queued
 
     def drain(self, timeout_s: float) -> bool:
         """Refuse new requests, and wait until every open one is answered; return whether all were in time."""
-        with self._changed:
+        with self._answered:
             self._core.drain()
-            return self._changed.wait_for(lambda: self._core.open_requests == 0, timeout_s)
+            return self._answered.wait_for(lambda: self._core.open_requests == 0, timeout_s)
 
     def close(self) -> None:
-        """Answer what is still open with an error, then close and remove the socket."""
-        self._stopped = True
+        """Answer what is still open with an error, then close and remove the socket; nobody asks for a batch now."""
+        with self._lock:
+            self._stopped = True
+            self._called.notify_all()
         self._wakeup.set()
         if self._thread.ident is not None:
             self._thread.join()
+        with self._lock:
+            self._core.close()
+            self._deliver()
+            self._router.close(linger=CLOSE_LINGER_MS)
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._wakeup.close()
         release_socket(self._config.socket)
@@ -133,48 +160,71 @@ class Intake:
         share_socket(path, self._config.group)
         return router
 
-    # The I/O thread
+    def _new_poller(self) -> select.poll:
+        # libzmq's descriptor becomes readable when something may have come, once: whoever has the lock therefore leaves
+        # the socket only when it has nothing more to give (`_turn`). Waiting on the descriptor needs no lock.
+        poller = select.poll()
+        poller.register(self._router.getsockopt(zmq.FD), select.POLLIN)
+        poller.register(self._wakeup, select.POLLIN)
+        return poller
 
-    def _run(self, router: zmq.Socket[bytes]) -> None:
-        try:
-            self._serve(router)
-        finally:
-            router.close(linger=CLOSE_LINGER_MS)
-
-    def _serve(self, router: zmq.Socket[bytes]) -> None:
-        poller = zmq.Poller()
-        poller.register(router, zmq.POLLIN)
-        poller.register(self._wakeup, zmq.POLLIN)
-        while not self._stopped:
-            ready = dict(poller.poll(self._poll_ms()))
+    def _wait(self, poller: select.poll, seconds: float) -> None:
+        """Wait until something may have come; a thread with a poller of its own, without the lock."""
+        # Rounded up: a poll that came back too early would only be asked again.
+        ready = poller.poll(max(0, math.ceil(seconds * 1000)))
+        if any(descriptor == self._wakeup.fileno() for descriptor, _ in ready):
             self._wakeup.clear()
-            _send(router, self._turn(router.recv_multipart() if router in ready else None))
-        with self._changed:
-            self._core.close()
-            last = self._core.take_deliveries()
-        _send(router, last)
 
-    def _turn(self, message: list[bytes] | None) -> list[Delivery]:
-        """Take in a message, if one came, and return what is to be delivered now."""
-        now_s = time.monotonic()
-        with self._changed:
-            if message is not None:
-                self._core.on_request(now_s, message[0], message[1:])
-            self._core.expire(now_s)
-            self._changed.notify_all()
-            return self._core.take_deliveries()
+    def _leave(self, now_s: float, batch: list[Job] | None) -> None:
+        """The pipeline goes; the other thread is called if it would look too late."""
+        self._attended = False
+        if batch is not None:
+            self._last_batch_s = now_s
+            if self._dozing or self._due_s() < now_s + TICK_S:
+                self._called.notify_all()
 
-    def _poll_ms(self) -> int:
-        with self._changed:
-            expiry_s = self._core.next_expiry_s()
-        if expiry_s is None:
-            return IDLE_POLL_MS
-        return max(0, min(IDLE_POLL_MS, int((expiry_s - time.monotonic()) * 1000) + 1))
+    # The socket; with the lock
+
+    def _turn(self, now_s: float) -> None:
+        """Take in what has come and send what is due, until the socket has nothing more to give."""
+        self._core.expire(now_s)
+        self._deliver()
+        for _ in range(MAX_MESSAGES):
+            if self._router.closed or not self._router.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                return
+            caller, *frames = self._router.recv_multipart()
+            self._core.on_request(now_s, caller, frames)
+            self._deliver()
+        self._wakeup.set()
+
+    def _deliver(self) -> None:
+        for delivery in self._core.take_deliveries():
+            try:
+                self._router.send_multipart(delivery.frames(), zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                log.debug("a client is gone before its answer: %s", error)
+
+    def _due_s(self) -> float:
+        return _or_never(self._core.next_expiry_s())
+
+    # The thread `intake`
+
+    def _watch(self) -> None:
+        while (pause_s := self._rest()) is not None:
+            self._wait(self._watch_poller, pause_s)
+            with self._lock:
+                self._turn(time.monotonic())
+
+    def _rest(self) -> float | None:
+        """Wait until the socket needs this thread; return how long to wait for a message, None at the end."""
+        with self._called:
+            while self._attended and not self._stopped:
+                self._dozing = time.monotonic() - self._last_batch_s > QUIET_S
+                # Work between batches comes without a call: a calibration, for one.
+                self._called.wait(IDLE_POLL_S if self._dozing else TICK_S)
+                self._dozing = False
+            return None if self._stopped else min(IDLE_POLL_S, self._due_s() - time.monotonic())
 
 
-def _send(router: zmq.Socket[bytes], deliveries: Sequence[Delivery]) -> None:
-    for delivery in deliveries:
-        try:
-            router.send_multipart(delivery.frames(), zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            log.debug("a client is gone before its answer: %s", error)
+def _or_never(moment_s: float | None) -> float:
+    return math.inf if moment_s is None else moment_s

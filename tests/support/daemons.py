@@ -57,9 +57,13 @@ class Daemon:
         self.path.write_text(yaml.safe_dump(self.config))
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         with self.log.open("ab") as log:
-            command = [*prefix, *SPLITD, self.kind, "--config", str(self.path)]
+            command = [*prefix, *self.command()]
             self.process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=ROOT)
         return self
+
+    def command(self) -> tuple[str, ...]:
+        """Return the command line that starts it."""
+        return (*SPLITD, self.kind, "--config", str(self.path))
 
     def state(self) -> str:
         assert self.process is None or self.process.poll() is None, f"{self.kind} ended:\n{self.log.read_text()}"
@@ -96,11 +100,16 @@ class Pair:
     """An agent and its server."""
 
     def __init__(
-        self, home: Path, *, agent: dict[str, Any] | None = None, server: dict[str, Any] | None = None
+        self,
+        home: Path,
+        *,
+        agent: dict[str, Any] | None = None,
+        server: dict[str, Any] | None = None,
+        daemon: type[Daemon] = Daemon,
     ) -> None:
         port = free_port()
         small = {"batch_sizes": [1, 4], "repeats": 3, "state_dir": str(home)}
-        self.server = Daemon(
+        self.server = daemon(
             home,
             "server",
             {
@@ -112,7 +121,7 @@ class Pair:
                 **(server or {}),
             },
         )
-        self.agent = Daemon(
+        self.agent = daemon(
             home,
             "agent",
             {
