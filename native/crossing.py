@@ -53,7 +53,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-Size = tuple[int, int, int]
 Prepare = Callable[[bytes], Array]
 
 
@@ -187,7 +186,7 @@ def decode_input(
     tensors: Sequence[TensorLike],
     chunks: Sequence[Sequence[ReceivedChunk]],
     batch: int,
-    size: Size,
+    size: tuple[int, ...],
     prepare: Prepare,
 ) -> Array:
     """Return the images (B, H, W, 3) uint8, or prepared tensors (B, C, H, W) float32, of a request at full offloading.
@@ -196,7 +195,7 @@ def decode_input(
         tensors: What the headers say.
         chunks: Those of each tensor, in order.
         batch: What `batch_of` said, after the limit was checked.
-        size: The model's input, (channels, height, width).
+        size: The model's input for one sample; (channels, height, width) where it takes images.
         prepare: Makes one of the application's own files an image (H, W, 3) uint8 of that size.
 
     Raises:
@@ -206,17 +205,24 @@ def decode_input(
     """
     if len(tensors) != 1:
         raise WireError(f"full offloading sends one tensor; {len(tensors)} came")
-    channels, height, width = size
+    pixels = (*size[1:], size[0])
     if _is_stream(chunks):
         stream = _joined(chunks[0])
         if chunks[0][0].codec == CodecId.JPEG:
-            return decode_images(stream, (batch, height, width, 3))
+            return decode_images(stream, _image_batch(batch, pixels))
         return np.stack([prepare(bytes(file)) for file in split_files(stream, batch)])
     (array,) = decode(tensors, chunks)
-    wanted = (height, width, 3) if array.dtype == np.uint8 else (channels, height, width)
+    wanted = pixels if array.dtype == np.uint8 else size
     if array.shape[1:] != wanted or array.dtype.name not in {"uint8", "float32"}:
         raise WireError(f"{array.dtype} of {array.shape[1:]} came; this model takes {wanted}")
     return array
+
+
+def _image_batch(batch: int, pixels: tuple[int, ...]) -> tuple[int, int, int, int]:
+    if len(pixels) != 3:
+        raise WireError("images came; this model takes prepared tensors")
+    height, width, channels = pixels
+    return batch, height, width, channels
 
 
 def check_shapes(arrays: Sequence[Array], expected: Sequence[tuple[int, ...]]) -> None:

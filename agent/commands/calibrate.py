@@ -53,13 +53,11 @@ def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtain
     engine = open_engine(config)
     settings = calibration_settings(config)
     state_dir = config.calibration.state_dir
-    obtained = obtain_profile(
-        engine.model, engine.partition, settings, state_dir=state_dir, fresh=True, progress=report
-    )
+    obtained = obtain_profile(engine, settings, state_dir=state_dir, fresh=True, progress=report)
     if not isinstance(config, AgentConfig):
         return obtained, None
     accuracy = accuracy_settings(config)
-    guard = obtain_guard(engine.model, engine.partition, accuracy, state_dir=state_dir, fresh=True, progress=report)
+    guard = obtain_guard(engine, accuracy, state_dir=state_dir, fresh=True, progress=report)
     return obtained, guard
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import socket
 from datetime import datetime, timezone
 from functools import partial
@@ -115,8 +114,7 @@ class AgentDaemon:
         engine.verify()
         obtained = calibrate(config, engine, self.phase, fresh=False)
         guard = obtain_guard(
-            engine.model,
-            engine.partition,
+            engine,
             accuracy_settings(config),
             state_dir=config.calibration.state_dir,
             progress=self.phase.calibrating,
@@ -134,7 +132,7 @@ def _decider(
         decider_config(config.planner),
         codecs=config.planner.codecs,
         refusals=_refusals(config, profile, guard),
-        result_elements=[math.prod(shape) for shape in engine.partition.output_shapes],
+        result_elements=[spec.elements for spec in engine.description.outputs],
     )
 
 
@@ -181,7 +179,7 @@ def _save_profiles(state_dir: Path, pair: ProfilePair) -> None:
 
 def _session(config: AgentConfig, engine: Engine, keys: ClientKeys | None, recorder: Recorder | None) -> Session:
     estimator = LinkEstimator() if recorder is None else RecordedEstimator(recorder)
-    hello = Hello(engine.model.digest, names_hash(engine.names), __version__, socket.gethostname())
+    hello = Hello(engine.digest, names_hash(engine.names), __version__, socket.gethostname())
     limits = SessionLimits(window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s)
     prober = Prober(ProbeConfig(share=config.link.probe_share))
     return Session(config.server.address, hello, keys=keys, limits=limits, estimator=estimator, prober=prober)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from splitd.agent.client import Item, Kind
 from splitd.agent.decide import Wanted
 from splitd.agent.device.batcher import Job
-from splitd.calibration.chain import Throttle
-from splitd.calibration.images import Preprocessing, prepare_image
+from splitd.calibration.chain import Engine
+from splitd.calibration.images import prepare_image
 from splitd.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -31,14 +31,13 @@ class Inputs:
         prepare_s: Seconds that preparing took here; 0 while nothing was prepared.
     """
 
-    def __init__(self, jobs: list[Job], preprocessing: Preprocessing, throttle: Throttle) -> None:
+    def __init__(self, jobs: list[Job], engine: Engine) -> None:
         self.jobs: tuple[Job, ...] = tuple(jobs)
         self.rejected: list[tuple[Job, InputError]] = []
         self.kind: Kind = jobs[0].request.kind
         self.size = sum(job.size for job in jobs)
         self.prepare_s = 0.0
-        self._preprocessing = preprocessing
-        self._throttle = throttle
+        self._engine = engine
         self._batch: Array | None = None
 
     def wanted(self) -> Wanted:
@@ -66,7 +65,7 @@ class Inputs:
         """
         if self._batch is None:
             started_s = time.monotonic()
-            with self._throttle:
+            with self._engine.throttle:
                 self._batch = self._prepare()
             self.prepare_s = time.monotonic() - started_s
         return self._batch
@@ -76,7 +75,7 @@ class Inputs:
         samples: list[Array] = []
         for job in self.jobs:
             try:
-                ready = [_prepare_item(item, self._preprocessing) for item in job.request.items]
+                ready = [_prepare_item(item, self._engine) for item in job.request.items]
             except InputError as error:
                 self.rejected.append((job, error))
             else:
@@ -88,12 +87,10 @@ class Inputs:
         return np.stack(samples)
 
 
-def _prepare_item(item: Item, preprocessing: Preprocessing) -> Array:
+def _prepare_item(item: Item, engine: Engine) -> Array:
     if isinstance(item, bytes) or item.dtype == np.uint8:
-        image: Array = prepare_image(item, preprocessing)
+        image: Array = prepare_image(item, engine.preprocessing)
         return image
-    if item.shape != preprocessing.size:
-        raise InputError(
-            f"a prepared float32 tensor has shape {preprocessing.size} (channels, height, width), not {item.shape}"
-        )
+    if item.shape != engine.sample_shape:
+        raise InputError(f"a prepared float32 tensor has shape {engine.sample_shape} here, not {item.shape}")
     return item

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from splitd.agent.client import Source
 from splitd.agent.decide import CandidateCost
 from splitd.agent.device.inputs import Inputs
-from splitd.calibration.chain import Array, Engine, Live, to_arrays
+from splitd.calibration.chain import Array, Engine, Live
 from splitd.errors import DeadlineError, LinkError, OverloadError, RemoteError, SplitdError, WireError
 from splitd.native import crossing
 from splitd.transport.device import Reply, RequestMeta, Session
@@ -89,7 +89,7 @@ class Offload:
             live = self._engine.head(choice.cut, self._engine.to_input(batch))
         try:
             with outcome.stage("encode"), self._engine.throttle:
-                arrays = to_arrays(live)
+                arrays = self._engine.to_arrays(live)
             self._remote(choice.cut, arrays, choice.codec, give_up_s, outcome)
         except FAILURES as error:
             self._finish(choice.cut, lambda: live, error, outcome)

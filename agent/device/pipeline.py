@@ -98,7 +98,7 @@ class Pipeline:
 
     def _run(self, jobs: list[Job]) -> None:
         started_s = time.monotonic()
-        inputs = Inputs(jobs, self._engine.preprocessing, self._engine.throttle)
+        inputs = Inputs(jobs, self._engine)
         decision = self._steering.decide(inputs.wanted())
         try:
             outcome = self._offload.run(decision.chosen.cost, inputs, decision.give_up_s)

@@ -106,8 +106,7 @@ class RunningAgent(AgentParts):
 def calibrate(config: AgentConfig, engine: Engine, phase: Phase, *, fresh: bool) -> Obtained:
     """Return the latency profile; raises StoppedError when the agent is to stop, ModelError and CodecError."""
     return obtain_profile(
-        engine.model,
-        engine.partition,
+        engine,
         calibration_settings(config),
         state_dir=config.calibration.state_dir,
         fresh=fresh,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -101,9 +100,7 @@ def status(agent: AgentParts) -> AgentStatus:
 def splits(agent: AgentParts, query: Query) -> Splits:
     """Return every cut with its size, its calibrated times and what each codec sends."""
     batch = whole(query, "batch") or 1
-    partition, profile = agent.engine.partition, agent.steering.profile
-    ratios = [1.0, *(cut.ratio for cut in partition.cuts), 0.0]
-    elements = [math.prod(agent.engine.preprocessing.size), *(cut.elements for cut in partition.cuts), 0]
+    cuts, profile = agent.engine.description.cuts, agent.steering.profile
     costs: list[list[CandidateCost]] = [[] for _ in agent.engine.names]
     for cost in agent.steering.costs(batch):
         if cost.kind != "local":
@@ -112,8 +109,8 @@ def splits(agent: AgentParts, query: Query) -> Splits:
         SplitRow(
             k=k,
             name=name,
-            elements=elements[k],
-            ratio=ratios[k],
+            elements=cuts[k].elements,
+            ratio=cuts[k].ratio,
             head_s=profile.head_s(k, batch),
             tail_s=costs[k][0].tail_s if costs[k] else None,
             codecs=tuple(SentSize(codec=cost.codec, wire_bytes=cost.wire_bytes) for cost in costs[k]),

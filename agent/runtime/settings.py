@@ -6,20 +6,26 @@ from splitd.agent.configuration import AgentConfig, ServerConfig
 from splitd.calibration.accuracy import AccuracySettings
 from splitd.calibration.chain import Engine
 from splitd.calibration.measure import CalibrationSettings
-from splitd.calibration.model import ModelSpec
 from splitd.native.spec import RAW
 
 
 def open_engine(config: AgentConfig | ServerConfig) -> Engine:
-    """Return the configured model on the configured device; raises ModelError or ConfigError."""
+    """Return the configured model on the configured device, proved to be divisible; raises ModelError or ConfigError.
+
+    torch and timm are loaded here, because a device that runs from a bundle has neither.
+    """
+    from splitd.calibration.model import ModelSpec  # noqa: PLC0415
+    from splitd.calibration.torch_chain import TorchRunner, open_torch  # noqa: PLC0415
+
     model, device = config.model, config.device
-    return Engine(
+    source = open_torch(
         ModelSpec(model.name, model.weights, model.image_size),
         device=device.name,
         threads=device.threads,
-        throttle=device.throttle,
         cuts=config.planner.cuts if isinstance(config, AgentConfig) else config.cuts,
     )
+    source.verify()
+    return Engine(source.description, TorchRunner(source.partition, source.device), device.throttle)
 
 
 def calibration_settings(config: AgentConfig | ServerConfig) -> CalibrationSettings:
@@ -31,14 +37,13 @@ def calibration_settings(config: AgentConfig | ServerConfig) -> CalibrationSetti
         codecs=calibrated_codecs(config),
         repeats=config.calibration.repeats,
         throttle=config.device.throttle,
-        device=config.device.name,
     )
 
 
 def accuracy_settings(config: AgentConfig) -> AccuracySettings:
     """Return the bound on lossy codecs, and what it is checked with."""
     accuracy = config.accuracy
-    return AccuracySettings(calibrated_codecs(config), accuracy.min_agreement, accuracy.samples, config.device.name)
+    return AccuracySettings(calibrated_codecs(config), accuracy.min_agreement, accuracy.samples)
 
 
 def calibrated_codecs(config: AgentConfig | ServerConfig) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ def configured_model(config: ModelConfig) -> ModelView:
 
 def loaded_model(config: ModelConfig, engine: Engine) -> ModelView:
     """Return which network runs."""
-    size = engine.preprocessing.size[1]
-    return ModelView(name=config.name, weights=config.weights, image_size=size, digest=engine.model.digest)
+    size = engine.preprocessing.size[1] if engine.preprocessing is not None else None
+    return ModelView(name=config.name, weights=config.weights, image_size=size, digest=engine.digest)
 
 
 def device_view(config: DeviceConfig, threads: int | None) -> DeviceView:

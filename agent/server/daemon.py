@@ -53,8 +53,7 @@ class ServerDaemon:
         phase.check()
         engine.verify()
         obtained = obtain_profile(
-            engine.model,
-            engine.partition,
+            engine,
             calibration_settings(config),
             state_dir=config.calibration.state_dir,
             progress=phase.calibrating,
@@ -116,7 +115,7 @@ def _endpoint(config: ServerConfig, engine: Engine, admission: Admission, keys: 
     return Endpoint(
         config.bind,
         lambda: welcome,
-        model_digest=engine.model.digest,
+        model_digest=engine.digest,
         cut_names_hash=names_hash(engine.names),
         keys=keys.own,
         allow=keys.allow,

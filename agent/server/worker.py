@@ -117,7 +117,7 @@ def arrays_of(admitted: Admitted, engine: Engine) -> Sequence[Array]:
     request, batch = admitted.request, admitted.batch
     if request.cut == 0:
         prepare = partial(prepare_image, preprocessing=engine.preprocessing)
-        return (crossing.decode_input(request.tensors, request.chunks, batch, engine.preprocessing.size, prepare),)
+        return (crossing.decode_input(request.tensors, request.chunks, batch, engine.sample_shape, prepare),)
     arrays = crossing.decode(request.tensors, request.chunks)
-    crossing.check_shapes(arrays, engine.partition.batch_shapes(request.cut, batch))
+    crossing.check_shapes(arrays, engine.description.batch_shapes(request.cut, batch))
     return arrays

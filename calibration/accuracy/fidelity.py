@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from splitd.calibration.chain import Array, Partition, to_arrays
-from splitd.calibration.images import Images, Preprocessing
+from splitd.calibration.chain import Array, Engine
+from splitd.calibration.images import Samples
 from splitd.calibration.measure import Bench
 from splitd.calibration.profile import CrossingKey, rounded
 from splitd.native.crossing import is_image, is_lossless
@@ -47,38 +46,34 @@ class Fidelity:
 
 
 def measure_fidelity(
-    partition: Partition,
-    preprocessing: Preprocessing,
-    images: Images,
+    engine: Engine,
+    samples: Samples,
     codecs: Sequence[str],
     *,
-    device: torch.device,
     progress: Progress | None = None,
 ) -> dict[CrossingKey, Fidelity]:
     """Measure every lossy codec at every position it goes with; lossless ones change nothing and are left out.
 
     Args:
-        partition: The chain, on `device`.
-        preprocessing: The model's.
-        images: uint8 (n, H, W, 3), at least one.
+        engine: The chain and what runs it.
+        samples: Images, or prepared tensors where the network takes no images; at least one.
         codecs: Labels; those of images are measured at k = 0, the others at the cuts.
-        device: Where the chain runs.
         progress: Called with the share done, 0..1, and what is being measured.
 
     Raises:
         CodecError: A codec is unknown.
     """
-    bench = Bench(partition, preprocessing, device, images)
+    bench = Bench(engine.at_full_speed(), samples)
     plain = list(dict.fromkeys(_plain(label) for label in codecs if not is_lossless(label)))
     tallies: dict[CrossingKey, _Tally] = {}
-    for start in range(0, len(images), BATCH):
-        batch = images[start : start + BATCH]
+    for start in range(0, len(samples), BATCH):
+        batch = samples[start : start + BATCH]
         for k, label, trial in _trials(bench, batch, plain):
             tallies.setdefault((k, label), _Tally()).add(trial)
             if progress is not None:
-                done = (start + len(batch) * k / partition.K) / len(images)
-                progress(done, f"accuracy of {label} at {partition.names[k]}")
-    return {(k, label): tallies[k, _plain(label)].result() for k, label in _asked(partition, codecs)}
+                done = (start + len(batch) * k / engine.last) / len(samples)
+                progress(done, f"accuracy of {label} at {engine.names[k]}")
+    return {(k, label): tallies[k, _plain(label)].result() for k, label in _asked(engine, codecs)}
 
 
 @dataclass(frozen=True)
@@ -91,18 +86,18 @@ class _Trial:
     received: Arrays
 
 
-def _trials(bench: Bench, images: Images, labels: Sequence[str]) -> Iterator[tuple[int, str, _Trial]]:
-    chain = bench.partition
-    live = bench.prepare(images)
-    expected = to_arrays(chain.tail(0, live))
-    for k in range(chain.K):
-        sent: Arrays = to_arrays(live) if k else (images,)
+def _trials(bench: Bench, samples: Samples, labels: Sequence[str]) -> Iterator[tuple[int, str, _Trial]]:
+    engine = bench.engine
+    live = bench.prepare(samples)
+    expected = engine.tail(0, live)
+    for k in range(engine.last):
+        sent: Arrays = engine.to_arrays(live) if k else (samples,)
         for label in labels:
             if is_image(label) == (k == 0):
-                received = bench.decode(bench.send(label, live if k else images))
-                outputs = to_arrays(chain.tail(k, bench.resume(label, received)))
+                received = bench.decode(bench.send(label, live if k else samples))
+                outputs = engine.tail(k, bench.resume(label, received))
                 yield k, label, _Trial(expected, outputs, sent, received)
-        live = chain.segment(k, live)
+        live = engine.runner.segment(k, live)
 
 
 class _Tally:
@@ -148,9 +143,9 @@ class _Energies:
         return rounded(-20 * math.log10(error)) if error else math.inf
 
 
-def _asked(partition: Partition, codecs: Sequence[str]) -> list[CrossingKey]:
+def _asked(engine: Engine, codecs: Sequence[str]) -> list[CrossingKey]:
     lossy = [label for label in codecs if not is_lossless(label)]
-    return [(k, label) for k in range(partition.K) for label in lossy if is_image(label) == (k == 0)]
+    return [(k, label) for k in range(engine.last) for label in lossy if is_image(label) == (k == 0)]
 
 
 def _plain(label: str) -> str:

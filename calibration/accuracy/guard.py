@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import xxhash
 
 from splitd.calibration.accuracy.fidelity import Fidelity, Progress, measure_fidelity
 from splitd.calibration.accuracy.report import FidelityKey, FidelityReport, report_path
-from splitd.calibration.chain import Partition
-from splitd.calibration.images import GENERATED, Images, Preprocessing, generated_images, load_samples
-from splitd.calibration.model import LoadedModel
+from splitd.calibration.chain import Engine
+from splitd.calibration.images import GENERATED, Samples, generated_samples, load_samples
 from splitd.calibration.profile import CrossingKey
 from splitd.errors import InputError, ProfileError
 from splitd.native.spec import CodecId, is_lossless, parse
@@ -39,7 +37,6 @@ class AccuracySettings:
     codecs: tuple[str, ...]
     min_agreement: float = 0.99
     samples: str | None = None
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -98,8 +95,7 @@ class Guard:
 
 
 def obtain_guard(
-    loaded: LoadedModel,
-    partition: Partition,
+    engine: Engine,
     settings: AccuracySettings,
     *,
     state_dir: Path,
@@ -118,27 +114,25 @@ def obtain_guard(
         return Guard(settings.min_agreement, None)
     try:
         identity = _identity(settings.samples)
-        key = FidelityKey(loaded.digest, partition.names, settings.codecs, identity)
-        path = report_path(state_dir, loaded.digest)
+        key = FidelityKey(engine.digest, engine.names, settings.codecs, identity)
+        path = report_path(state_dir, engine.digest)
         saved, problems = (None, []) if fresh else _load(path, key)
         if saved is not None:
             return Guard(settings.min_agreement, saved)
-        images = _images(settings.samples, loaded.preprocessing)
+        samples = open_samples(settings.samples, engine)
     except InputError as error:
         log.warning("%s; no lossy codec but f16 is used", error)
         return Guard(settings.min_agreement, None, (str(error),))
-    device = torch.device(settings.device)
-    results = measure_fidelity(
-        partition, loaded.preprocessing, images, settings.codecs, device=device, progress=progress
-    )
+    results = measure_fidelity(engine, samples, settings.codecs, progress=progress)
     report = FidelityReport(key, results)
     return Guard(settings.min_agreement, report, (*problems, *_save(report, path)))
 
 
-def _images(samples: str, preprocessing: Preprocessing) -> Images:
+def open_samples(samples: str, engine: Engine) -> Samples:
+    """Return what `accuracy.samples` names, for this network; raises InputError."""
     if samples == GENERATED:
-        return generated_images(GENERATED_SAMPLES, *preprocessing.size[1:])
-    return load_samples(Path(samples), preprocessing, limit=MOST_SAMPLES)
+        return generated_samples(GENERATED_SAMPLES, engine.sample_shape, engine.preprocessing)
+    return load_samples(Path(samples), engine.preprocessing, limit=MOST_SAMPLES, shape=engine.sample_shape)
 
 
 def _identity(samples: str) -> str:

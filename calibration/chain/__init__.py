@@ -1,7 +1,24 @@
-"""A model cut into segments on one device: heads and tails over one set of weights, slowed down where asked."""
+"""A network as a chain of segments, whatever runs them: what crosses where, heads and tails, a slower device emulated.
 
-from splitd.calibration.chain.engine import Array, Engine, from_arrays, to_arrays, to_input
-from splitd.calibration.chain.partition import Live, Partition
+It works on numpy arrays and on buffers that only the runner understands, and needs no torch.
+"""
+
+from splitd.calibration.chain.description import MAX_LIVE, ChainDescription, CutFacts, TensorSpec
+from splitd.calibration.chain.engine import Engine
+from splitd.calibration.chain.runner import Array, Live, Runner
+from splitd.calibration.chain.stopwatch import CpuStopwatch, Stopwatch
 from splitd.calibration.chain.throttle import Throttle
 
-__all__ = ["Array", "Engine", "Live", "Partition", "Throttle", "from_arrays", "to_arrays", "to_input"]
+__all__ = [
+    "MAX_LIVE",
+    "Array",
+    "ChainDescription",
+    "CpuStopwatch",
+    "CutFacts",
+    "Engine",
+    "Live",
+    "Runner",
+    "Stopwatch",
+    "TensorSpec",
+    "Throttle",
+]

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import torch
-
-from splitd.calibration.chain import Array, Live, Partition, Throttle, from_arrays, to_arrays, to_input
-from splitd.calibration.images import Images, Preprocessing, prepare_image
-from splitd.calibration.measure.stopwatch import stopwatch_for
+from splitd.calibration.chain import Array, Engine, Live, Throttle
+from splitd.calibration.images import Samples, prepare_image
 from splitd.native import crossing
 
 
@@ -35,20 +32,18 @@ class Sent:
 
 @dataclass(frozen=True)
 class Bench:
-    """A chain, the device that it is on, and uint8 images (n, H, W, 3) for the largest batch."""
+    """A chain at full speed, and samples for the largest batch: images, or prepared tensors."""
 
-    partition: Partition
-    preprocessing: Preprocessing
-    device: torch.device
-    images: Images
+    engine: Engine
+    samples: Samples
 
-    def prepare(self, images: Images) -> Live:
-        """Make the chain's input from uint8 images: normalised float32 on the device."""
-        return to_input(images, self.preprocessing, self.device)
+    def prepare(self, samples: Samples) -> Live:
+        """Make the chain's input from samples, images normalised, in the runner's buffers."""
+        return self.engine.to_input(samples)
 
-    def send(self, label: str, given: Images | Live) -> Sent:
-        """Do what a device does once it has `given`, images or what is live at a cut: to the host, and encode."""
-        arrays = to_arrays(given) if isinstance(given, tuple) else (given,)
+    def send(self, label: str, given: Samples | Live) -> Sent:
+        """Do what a device does once it has `given`, samples or what is live at a cut: to the host, and encode."""
+        arrays = self.engine.to_arrays(given) if isinstance(given, tuple) else (given,)
         tensors = crossing.tensors_of(arrays, label)
         return Sent(label, tensors, tuple(crossing.encode(tensors, label)))
 
@@ -56,13 +51,13 @@ class Bench:
         """Do what a server does with the chunks; images come back as the batch (B, H, W, 3)."""
         if not crossing.is_image(sent.label):
             return crossing.decode(sent.tensors, sent.chunks)
-        batch = crossing.batch_of(sent.tensors, sent.chunks, len(self.images))
-        prepare = partial(prepare_image, preprocessing=self.preprocessing)
-        return (crossing.decode_input(sent.tensors, sent.chunks, batch, self.preprocessing.size, prepare),)
+        batch = crossing.batch_of(sent.tensors, sent.chunks, len(self.samples))
+        prepare = partial(prepare_image, preprocessing=self.engine.preprocessing)
+        return (crossing.decode_input(sent.tensors, sent.chunks, batch, self.engine.sample_shape, prepare),)
 
     def resume(self, label: str, arrays: tuple[Array, ...]) -> Live:
         """Do what a server does with what it decoded: the tail's input on the device."""
-        return self.prepare(arrays[0]) if crossing.is_image(label) else from_arrays(arrays, self.device)
+        return self.prepare(arrays[0]) if crossing.is_image(label) else self.engine.from_arrays(arrays)
 
     def laps(self, batch: int, throttle: Throttle | None = None) -> tuple[float, ...]:
         """Run one pass; return the busy seconds of preparation, then of each of the K segments.
@@ -70,7 +65,7 @@ class Bench:
         The last one includes moving the result to the host. With a throttle the processor idles after each, which is
         not counted.
         """
-        watch = stopwatch_for(self.device)
+        watch = self.engine.runner.stopwatch()
         slowed = throttle if throttle is not None else Throttle(None)
 
         def lap(work: Callable[[], Live]) -> Live:
@@ -80,13 +75,13 @@ class Bench:
                 watch.mark()
             return live
 
-        live = lap(lambda: self.prepare(self.images[:batch]))
-        for i in range(self.partition.K):
+        live = lap(lambda: self.prepare(self.samples[:batch]))
+        for i in range(self.engine.last):
             live = lap(partial(self._segment, i, live))
         return watch.laps()[::2]
 
     def _segment(self, i: int, live: Live) -> Live:
-        live = self.partition.segment(i, live)
-        if i == self.partition.K - 1:
-            to_arrays(live)
+        live = self.engine.runner.segment(i, live)
+        if i == self.engine.last - 1:
+            self.engine.to_arrays(live)
         return live

@@ -23,7 +23,6 @@ from itertools import accumulate
 from splitd.calibration.chain import Throttle
 from splitd.calibration.measure.bench import Bench
 from splitd.calibration.measure.codec_costs import Progress
-from splitd.calibration.measure.stopwatch import synchroniser
 from splitd.calibration.profile import Measurement, ProfileKey, Table, rounded
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def time_chain(bench: Bench, key: ProfileKey, repeats: int, progress: Progress) 
 
     The sizes take turns, so that a drift of the machine hits all alike.
     """
-    sync = synchroniser(bench.device)
+    sync = bench.engine.runner.synchronise
     warm, cold = _passes(bench, key, repeats, progress)
     price = _price_of_idling(warm[0], cold) if cold else (0.0,) * (len(key.cut_names))
     passes = [[_throttled(one, price, key.throttle) for one in same_size] for same_size in warm]
@@ -63,7 +62,9 @@ def time_chain(bench: Bench, key: ProfileKey, repeats: int, progress: Progress) 
 
 def _passes(bench: Bench, key: ProfileKey, repeats: int, progress: Progress) -> tuple[list[list[Pass]], list[Pass]]:
     """Return the passes by batch size, and those of the smallest with a processor that idles in between."""
-    throttle = Throttle(key.throttle, sync=synchroniser(bench.device), sleep=lambda s: time.sleep(min(s, COOLING_S)))
+    throttle = Throttle(
+        key.throttle, sync=bench.engine.runner.synchronise, sleep=lambda s: time.sleep(min(s, COOLING_S))
+    )
     warm: list[list[Pass]] = [[] for _ in key.batch_sizes]
     cold: list[Pass] = []
     work, done = (repeats + 1) * sum(key.batch_sizes), 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from splitd.calibration.chain import Live
-from splitd.calibration.images import Images
+from splitd.calibration.images import Samples
 from splitd.calibration.measure.bench import Bench
-from splitd.calibration.measure.stopwatch import synchroniser
 from splitd.calibration.profile import CodecCost, CrossingKey, Measurement, ProfileKey, measure
 from splitd.native.crossing import is_image
 
@@ -18,7 +17,7 @@ Progress = Callable[[float, str], None]
 def measure_codecs(bench: Bench, key: ProfileKey, repeats: int, progress: Progress) -> dict[CrossingKey, CodecCost]:
     """Return the cost of every codec at every position it goes with.
 
-    The activations are those of the bench's images, one batch size and one position at a time, so that no more than
+    The activations are those of the bench's samples, one batch size and one position at a time, so that no more than
     one position's are in memory. A device is measured for encoding, which includes moving the tensors to the host; a
     server for decoding, which includes moving them to its device, and at k = 0 making the chain's input.
 
@@ -26,21 +25,23 @@ def measure_codecs(bench: Bench, key: ProfileKey, repeats: int, progress: Progre
         CodecError: The key names an unknown codec.
     """
     cells: dict[CrossingKey, list[Cell]] = {}
-    chain = bench.partition
+    engine = bench.engine
     for turn, batch in enumerate(key.batch_sizes):
-        images = bench.images[:batch]
-        live = bench.prepare(images)
-        for k in range(chain.K):
-            progress((turn + k / chain.K) / len(key.batch_sizes), f"codecs at {chain.names[k]}, batches of {batch}")
+        samples = bench.samples[:batch]
+        live = bench.prepare(samples)
+        for k in range(engine.last):
+            progress(
+                (turn + k / engine.last) / len(key.batch_sizes), f"codecs at {engine.names[k]}, batches of {batch}"
+            )
             for label in (codec for codec in key.codecs if is_image(codec) == (k == 0)):
-                cells.setdefault((k, label), []).append(_measure(bench, label, live if k else images, key, repeats))
-            live = chain.segment(k, live)
+                cells.setdefault((k, label), []).append(_measure(bench, label, live if k else samples, key, repeats))
+            live = engine.runner.segment(k, live)
     return {where: _cost(key, row) for where, row in cells.items()}
 
 
-def _measure(bench: Bench, label: str, given: Images | Live, key: ProfileKey, repeats: int) -> Cell:
+def _measure(bench: Bench, label: str, given: Samples | Live, key: ProfileKey, repeats: int) -> Cell:
     sent = bench.send(label, given)
-    sync = synchroniser(bench.device)
+    sync = bench.engine.runner.synchronise
     if key.role == "device":
         timed = measure(lambda: bench.send(label, given), repeats=repeats, sync=sync)
     else:

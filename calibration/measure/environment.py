@@ -6,8 +6,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
+from splitd.calibration.chain import ChainDescription, Runner
 from splitd.calibration.profile import MAX_TEXT, ProfileKey, Role
 
 ROOT = Path("/")
@@ -17,12 +16,12 @@ _NVPMODEL_STATUS = Path("var/lib/nvpmodel/status")  # what `nvpmodel -q` prints,
 _GOVERNOR = Path("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _BOARD = Path("proc/device-tree/model")
 _CPUINFO = Path("proc/cpuinfo")
+_GPUS = Path("proc/driver/nvidia/gpus")  # one folder for each, in the order of the bus
 
 
 def profile_key(
-    model_digest: str,
-    cut_names: Sequence[str],
-    device: torch.device,
+    chain: ChainDescription,
+    runner: Runner,
     *,
     role: Role,
     throttle: float | None,
@@ -31,12 +30,13 @@ def profile_key(
 ) -> ProfileKey:
     """Return the key of a profile measured here and now with these settings."""
     return ProfileKey(
-        model_digest=model_digest,
-        cut_names=tuple(cut_names),
-        device=device_name(device),
+        model_digest=chain.digest,
+        cut_names=chain.names,
+        device=device_name(runner.device),
         power_mode=power_mode(),
-        torch_version=str(torch.__version__),
-        threads=torch.get_num_threads(),
+        executor=runner.name,
+        executor_version=runner.version,
+        threads=runner.threads,
         throttle=1.0 if throttle is None else throttle,
         batch_sizes=tuple(sorted(set(batch_sizes))),
         codecs=tuple(codecs),
@@ -44,10 +44,15 @@ def profile_key(
     )
 
 
-def device_name(device: torch.device, root: Path = ROOT) -> str:
-    """Return the name of the GPU; of a CPU, the board's where the firmware gives one (Jetson), else the processor's."""
-    if device.type == "cuda":
-        return _printable(torch.cuda.get_device_name(device))
+def device_name(device: str, root: Path = ROOT) -> str:
+    """Return the name of the processor behind `cpu`, `cuda` or `cuda:N`.
+
+    That of a GPU is the driver's; that of a CPU the board's where the firmware gives one (Jetson), else its own. What
+    cannot be read is called as in the configuration.
+    """
+    if device != "cpu":
+        board = _read(root / _BOARD)
+        return _gpu_model(int(device.partition(":")[2] or 0), root) or (f"{board} {device}" if board else device)
     return _read(root / _BOARD) or _cpu_model(root) or platform.machine()
 
 
@@ -67,6 +72,16 @@ def _cpu_model(root: Path) -> str:
     except OSError:
         return ""
     names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return _printable(names[0]) if names else ""
+
+
+def _gpu_model(index: int, root: Path) -> str:
+    """Return the name of a GPU as the driver lists it; empty where there is no such list (Jetson)."""
+    try:
+        text = sorted((root / _GPUS).iterdir())[index].joinpath("information").read_text(errors="replace")
+    except (OSError, IndexError):
+        return ""
+    names = [line.partition(":")[2] for line in text.splitlines() if line.startswith("Model:")]
     return _printable(names[0]) if names else ""
 
 

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from splitd.calibration.chain import Partition
+from splitd.calibration.chain import Engine
 from splitd.calibration.measure.codec_costs import Progress
 from splitd.calibration.measure.environment import profile_key
 from splitd.calibration.measure.profiler import calibrate
-from splitd.calibration.model import LoadedModel
 from splitd.calibration.profile import LatencyProfile, ProfileKey, Role, profile_path
 from splitd.errors import ProfileError
 
@@ -33,7 +30,6 @@ class CalibrationSettings:
     codecs: tuple[str, ...] = ("f32", "f16", "u8", "raw")
     repeats: int = 5
     throttle: float | None = None
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,7 @@ class Obtained:
 
 
 def obtain_profile(
-    loaded: LoadedModel,
-    partition: Partition,
+    engine: Engine,
     settings: CalibrationSettings,
     *,
     state_dir: Path,
@@ -64,11 +59,9 @@ def obtain_profile(
         ModelError: A batch size does not fit into the device's memory.
         CodecError: A codec is unknown.
     """
-    device = torch.device(settings.device)
     key = profile_key(
-        loaded.digest,
-        partition.names,
-        device,
+        engine.description,
+        engine.runner,
         role=settings.role,
         throttle=settings.throttle,
         batch_sizes=settings.batch_sizes,
@@ -78,9 +71,7 @@ def obtain_profile(
     saved, problems = (None, []) if fresh else _load(path, key)
     if saved is not None:
         return Obtained(saved, "saved", path, ())
-    profile = calibrate(
-        partition, key, loaded.preprocessing, device=device, repeats=settings.repeats, progress=progress
-    )
+    profile = calibrate(engine, key, repeats=settings.repeats, progress=progress)
     return Obtained(profile, "measured", path, (*problems, *_save(profile, path)))
 
 

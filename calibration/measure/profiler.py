@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
-from splitd.calibration.chain import Partition
-from splitd.calibration.images import Images, Preprocessing, generated_images, repeated
+from splitd.calibration.chain import Engine
+from splitd.calibration.images import Samples, generated_samples, repeated
 from splitd.calibration.measure.bench import Bench
 from splitd.calibration.measure.chain_times import time_chain
 from splitd.calibration.measure.codec_costs import Progress, measure_codecs
@@ -13,17 +11,15 @@ from splitd.calibration.profile import LatencyProfile, ProfileKey
 from splitd.errors import ModelError
 
 CHAIN_SHARE = 0.7  # of the work; the rest goes to the codecs
-GENERATED_IMAGES = 8  # the largest of the default batch sizes; larger batches repeat them
+GENERATED_SAMPLES = 8  # the largest of the default batch sizes; larger batches repeat them
 
 
 def calibrate(
-    partition: Partition,
+    engine: Engine,
     key: ProfileKey,
-    preprocessing: Preprocessing,
     *,
-    device: torch.device,
     repeats: int = 5,
-    images: Images | None = None,
+    samples: Samples | None = None,
     progress: Progress | None = None,
 ) -> LatencyProfile:
     """Measure the chain as `key` says: its role, batch sizes, codecs and throttle.
@@ -31,27 +27,27 @@ def calibrate(
     A device is measured for heads, tails and encoding, a server for tails and decoding.
 
     Args:
-        partition: The chain, on `device`.
+        engine: The chain and what runs it; making its input from uint8 images is part of a head, and of decoding at
+            k = 0. Its own throttle is not used, the key's is.
         key: As `environment.profile_key` makes it for this machine.
-        preprocessing: The model's; making its input from uint8 images is part of a head, and of decoding at k = 0.
-        device: Where the chain runs.
         repeats: Timed passes per batch size.
-        images: uint8 (n, H, W, 3), to run with; default: generated ones.
+        samples: To run with, images or prepared tensors; default: generated ones.
         progress: Called with the share done, 0..1, and what is being measured.
 
     Raises:
         ModelError: A batch size does not fit into the device's memory.
         CodecError: The key names an unknown codec.
     """
-    images = generated_images(GENERATED_IMAGES, *preprocessing.size[1:]) if images is None else images
-    bench = Bench(partition, preprocessing, device, repeated(images, key.batch_sizes[-1]))
+    if samples is None:
+        samples = generated_samples(GENERATED_SAMPLES, engine.sample_shape, engine.preprocessing)
+    bench = Bench(engine.at_full_speed(), repeated(samples, key.batch_sizes[-1]))
     report = progress if progress is not None else _silent
     try:
         times = time_chain(bench, key, repeats, lambda share, doing: report(CHAIN_SHARE * share, doing))
         codecs = measure_codecs(
             bench, key, repeats, lambda share, doing: report(CHAIN_SHARE + (1 - CHAIN_SHARE) * share, doing)
         )
-    except torch.OutOfMemoryError as error:
+    except MemoryError as error:
         raise ModelError(
             f"batches of {key.batch_sizes[-1]} do not fit into the memory of {key.device}; "
             "leave the largest out of calibration.batch_sizes"

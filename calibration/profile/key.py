@@ -28,14 +28,16 @@ class ProfileKey:
     """The model, how it is cut, the machine and the settings that a profile was measured with.
 
     `device` names the processor; `power_mode` is its clock policy ("-" where it cannot be read); `throttle` is the
-    share of full speed (1.0: none); `batch_sizes` ascend; `codecs` are labels, those of images at k = 0 included.
+    share of full speed (1.0: none); `executor` is what ran the segments, in which version; `batch_sizes` ascend;
+    `codecs` are labels, those of images at k = 0 included.
     """
 
     model_digest: str
     cut_names: tuple[str, ...]
     device: str
     power_mode: str
-    torch_version: str
+    executor: str
+    executor_version: str
     threads: int
     throttle: float
     batch_sizes: tuple[int, ...]
@@ -99,7 +101,8 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "cut_names": _texts(MAX_POSITIONS),
     "device": untrusted.text,
     "power_mode": untrusted.text,
-    "torch_version": untrusted.text,
+    "executor": untrusted.text,
+    "executor_version": untrusted.text,
     "threads": lambda value, name: untrusted.whole(value, name, most=MAX_THREADS),
     "throttle": lambda value, name: untrusted.number(value, name, most=1.0),
     "batch_sizes": _sizes,

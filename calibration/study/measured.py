@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from splitd.calibration.chain import Partition
+from splitd.calibration.chain import Engine
 from splitd.calibration.measure import calibrate, profile_key
-from splitd.calibration.model import LoadedModel, ModelSpec, load_model
+from splitd.calibration.model import ModelSpec, load_model
 from splitd.calibration.profile import Floats, LatencyProfile, Role
 from splitd.calibration.study.codecs import splitd_offloads
 from splitd.calibration.study.evaluate import ModelResult, assumed_offloads, evaluate_sets, facts_of
@@ -19,6 +19,7 @@ from splitd.calibration.study.gains import CandidateSet
 from splitd.calibration.study.grid import CodecOption, Grid, LatencyTable, Offloads
 from splitd.calibration.study.settings import StudySettings
 from splitd.calibration.study.subjects import PAPER_MODELS, Subject, describe
+from splitd.calibration.torch_chain import Partition, TorchRunner, TorchSource
 
 # Small enough that a CPU core runs a batch of them in well under a second.
 FEASIBLE_MODELS = ("efficientnet_b0", "efficientnet_b1", "tf_efficientnetv2_b0")
@@ -29,6 +30,8 @@ PREPARATION = "raw"  # decoding it is turning uint8 images into the model's inpu
 
 CUT_CODECS = ("f32", "f16", "u8", "u8h")
 INPUT_CODECS = (PREPARATION, "jpeg90")
+
+CPU = torch.device("cpu")
 
 Progress = Callable[[float, str], None]
 
@@ -69,7 +72,7 @@ def _study(name: str, settings: StudySettings, progress: Progress) -> ModelResul
     progress(0.0, "loading")
     loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
     subject = describe(name, loaded.graph)
-    ends = _measure(loaded, Partition(loaded, subject.cuts), settings, progress)
+    ends = _measure(TorchSource(loaded, Partition(loaded, subject.cuts), CPU), settings, progress)
     offloads = (
         assumed_offloads(subject, settings)
         if settings.cost == "paper"
@@ -79,24 +82,22 @@ def _study(name: str, settings: StudySettings, progress: Progress) -> ModelResul
     return ModelResult(facts_of(subject), evaluate_sets(subject, latency, offloads, settings), {})
 
 
-def _measure(loaded: LoadedModel, partition: Partition, settings: StudySettings, progress: Progress) -> _Ends:
+def _measure(source: TorchSource, settings: StudySettings, progress: Progress) -> _Ends:
+    engine = Engine(source.description, TorchRunner(source.partition, CPU))
     codecs = (PREPARATION,) if settings.cost == "paper" else (*INPUT_CODECS, *CUT_CODECS)
 
     def measure(role: Role, throttle: float, start: float) -> LatencyProfile:
         key = profile_key(
-            loaded.digest,
-            partition.names,
-            torch.device("cpu"),
+            engine.description,
+            engine.runner,
             role=role,
             throttle=throttle,
             batch_sizes=knots([int(batch) for batch in settings.grid.batches]),
             codecs=codecs,
         )
         return calibrate(
-            partition,
+            engine,
             key,
-            loaded.preprocessing,
-            device=torch.device("cpu"),
             repeats=REPEATS,
             progress=lambda share, doing: progress(start + share / 2, doing),
         )

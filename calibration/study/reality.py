@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from splitd.calibration.chain import Partition
+from splitd.calibration.chain import Engine
 from splitd.calibration.measure import calibrate, profile_key
 from splitd.calibration.model import ModelSpec, load_model
 from splitd.calibration.profile import measure
 from splitd.calibration.study.hardware import Hardware
 from splitd.calibration.study.roofline import prefix_times
 from splitd.calibration.study.subjects import PAPER_MODELS, Subject, describe
+from splitd.calibration.torch_chain import Partition, TorchRunner, TorchSource
 
 CHECKED_MODELS = ("efficientnet_b0", "efficientnet_b1", "tf_efficientnetv2_b0", "resnet18")
 CHECK_PRESET = "x86-core"
@@ -83,26 +84,26 @@ class _Bench:
     """
 
     def __init__(self, name: str) -> None:
-        self._loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
-        self.subject = describe(name, self._loaded.graph)
+        loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
+        self.subject = describe(name, loaded.graph)
         self._cuts = tuple(cut for cut in self.subject.cuts if cut.compressive)
-        self._partition = Partition(self._loaded, self._cuts)
-        self._segments_s = np.full(self._partition.K, np.inf)
+        cpu = torch.device("cpu")
+        source = TorchSource(loaded, Partition(loaded, self._cuts), cpu)
+        self._engine = Engine(source.description, TorchRunner(source.partition, cpu))
+        self._segments_s = np.full(self._engine.last, np.inf)
 
     def run(self) -> None:
         """Measure one round of single images."""
-        device = torch.device("cpu")
         key = profile_key(
-            self._loaded.digest,
-            self._partition.names,
-            device,
+            self._engine.description,
+            self._engine.runner,
             role="server",
             throttle=None,
             batch_sizes=(1,),
             codecs=(),
         )
-        profile = calibrate(self._partition, key, self._loaded.preprocessing, device=device, repeats=PASSES)
-        tails = np.array([profile.tail(k, 1).samples for k in range(len(self._partition.names))])
+        profile = calibrate(self._engine, key, repeats=PASSES)
+        tails = np.array([profile.tail(k, 1).samples for k in range(len(self._engine.names))])
         self._segments_s = np.minimum(self._segments_s, (tails[:-1] - tails[1:]).min(axis=1))
 
     def check(self, hardware: Hardware, peak_flops: float) -> ShareCheck:

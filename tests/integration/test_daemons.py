@@ -23,6 +23,7 @@ from splitd.calibration.images.preprocess import prepare_image
 from splitd.calibration.model import ModelSpec
 from splitd.calibration.profile.pair import load_pair
 from splitd.errors import RemoteError
+from tests.support.chains import open_engine
 from tests.support.daemons import MODEL, ROOT, Pair, eventually
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
@@ -46,7 +47,7 @@ def unpinned(pair: Pair) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def network() -> Iterator[Engine]:
     threads = torch.get_num_threads()
-    yield Engine(ModelSpec(**MODEL), threads=1)
+    yield open_engine(ModelSpec(**MODEL))
     torch.set_num_threads(threads)
 
 

@@ -18,12 +18,13 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from splitd.calibration.accuracy.guard import AccuracySettings, Guard, obtain_guard
-from splitd.calibration.chain.partition import Partition
 from splitd.calibration.images.preprocess import Preprocessing, normalise
 from splitd.calibration.images.samples import generated_images
 from splitd.calibration.model.graph import export_graph, find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec
+from splitd.calibration.torch_chain import Partition
 from splitd.native import crossing
+from tests.support.chains import engine_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -31,7 +32,7 @@ SIDE = 32
 CLASSES = 8
 SAMPLES = 256
 STEPS = 150
-PREPROCESSING = Preprocessing((3, SIDE, SIDE))
+PREPROCESSING = Preprocessing.imagenet((3, SIDE, SIDE))
 CODECS = ("f32", "f16", "u8", "u8h", "u6h", "u4h", "raw", "jpeg95", "jpeg2")
 BLOCKS = [["ds_r1_k3_s1_e1_c8_se0.25"], ["ir_r2_k3_s2_e4_c16_se0.25"], ["ir_r2_k3_s2_e4_c24_se0.25"]]
 
@@ -88,14 +89,12 @@ def unseen() -> Labelled:
 
 
 @pytest.fixture(scope="module")
-def guard(
-    loaded: LoadedModel, partition: Partition, unseen: Labelled, tmp_path_factory: pytest.TempPathFactory
-) -> Guard:
+def guard(loaded: LoadedModel, unseen: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Guard:
     samples = tmp_path_factory.mktemp("samples")
     for index, image in enumerate(unseen[0]):
         Image.fromarray(image).save(samples / f"{index:04}.png")
     settings = AccuracySettings(CODECS, min_agreement=0.99, samples=str(samples))
-    return obtain_guard(loaded, partition, settings, state_dir=samples / "state")
+    return obtain_guard(engine_of(loaded, find_cuts(loaded.graph, "block")), settings, state_dir=samples / "state")
 
 
 def test_the_network_has_learnt_its_task(partition: Partition) -> None:

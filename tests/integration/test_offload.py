@@ -47,13 +47,13 @@ class Rig:
         self.endpoint = Endpoint(
             "tcp://127.0.0.1:*",
             lambda: {"name": "test", "version": "1"},
-            model_digest=network.model.digest,
+            model_digest=network.digest,
             cut_names_hash=names_hash(network.names),
             on_request=self._on_request,
             load=ServerLoad,
         )
         self.endpoint.start()
-        hello = Hello(network.model.digest, names_hash(network.names), "1", "test")
+        hello = Hello(network.digest, names_hash(network.names), "1", "test")
         self.session = Session(self.endpoint.address, hello)
         self.session.start()
         wait_state(self.session, "ready", timeout_s=PATIENCE_S)
@@ -91,7 +91,7 @@ def rig(network: Engine) -> Iterator[Rig]:
 def inputs(network: Engine, *items: object) -> Inputs:
     kind = "encoded" if isinstance(items[0], bytes) else "uint8"
     jobs = [Job(b"test", Request(i, kind, (item,), None), 0.0, 1e9) for i, item in enumerate(items)]  # type: ignore[arg-type]
-    return Inputs(jobs, network.preprocessing, network.throttle)
+    return Inputs(jobs, network)
 
 
 def test_every_cut_gives_the_unsplit_networks_answer(rig: Rig, network: Engine) -> None:
@@ -133,13 +133,13 @@ def test_what_the_server_refuses_is_finished_from_what_was_kept(rig: Rig, networ
 
 def test_the_head_never_runs_twice(rig: Rig, network: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
-    segment = network.partition.segment
+    segment = network.runner.segment
 
     def counted(index: int, live: object) -> object:
         ran.append(index)
         return segment(index, live)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(network.partition, "segment", counted)
+    monkeypatch.setattr(network.runner, "segment", counted)
     rig.answer = lambda request: request.fail("internal", "broken")
     rig.run(2, "f32", inputs(network, *images(1)))
     assert ran == list(range(network.last))

@@ -17,6 +17,7 @@ from splitd.native import crossing
 from splitd.transport.estimate import Arrival
 from splitd.transport.server import IncomingRequest
 from splitd.transport.wire import Chunk, ServerTimings, TensorMeta
+from tests.support.chains import open_engine
 
 Array = npt.NDArray[Any]
 MODEL = ModelSpec("tests.support.tiny:make", "random:1", 64)
@@ -39,12 +40,12 @@ class Answers:
 
 
 def engine() -> Engine:
-    return Engine(MODEL, threads=1)
+    return open_engine(MODEL)
 
 
 def profile_of(engine: Engine, state_dir: Any) -> LatencyProfile:
     settings = CalibrationSettings("server", batch_sizes=(1, 4), codecs=("f32", "raw"), repeats=3)
-    return obtain_profile(engine.model, engine.partition, settings, state_dir=state_dir).profile
+    return obtain_profile(engine, settings, state_dir=state_dir).profile
 
 
 def incoming(

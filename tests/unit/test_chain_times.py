@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-import torch
 
 from splitd.calibration.chain.throttle import Throttle
 from splitd.calibration.measure.bench import Bench
@@ -23,8 +24,8 @@ class SimulatedBench(Bench):
         self.asked: list[tuple[int, bool]] = []
 
     @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return torch.device("cpu")
+    def engine(self) -> Any:  # type: ignore[override]
+        return SimpleNamespace(runner=SimpleNamespace(synchronise=lambda: None))
 
     def laps(self, batch: int, throttle: Throttle | None = None) -> tuple[float, ...]:
         self.asked.append((batch, throttle is not None))
@@ -35,7 +36,7 @@ class SimulatedBench(Bench):
 
 
 def key(throttle: float = 1.0) -> ProfileKey:
-    return ProfileKey("0" * 32, ("input", "a", "output"), "cpu", "-", "2", 1, throttle, (1, 2, 4), ())
+    return ProfileKey("0" * 32, ("input", "a", "output"), "cpu", "-", "torch", "2", 1, throttle, (1, 2, 4), ())
 
 
 def silent(share: float, doing: str) -> None:

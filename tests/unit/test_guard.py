@@ -18,12 +18,13 @@ from torch import nn
 from splitd.calibration.accuracy.fidelity import Fidelity, measure_fidelity
 from splitd.calibration.accuracy.guard import GENERATED_SAMPLES, AccuracySettings, Guard, obtain_guard
 from splitd.calibration.accuracy.report import FidelityKey, FidelityReport, report_path
-from splitd.calibration.chain.partition import Partition
+from splitd.calibration.chain import Engine
 from splitd.calibration.images.preprocess import Preprocessing
 from splitd.calibration.images.samples import generated_images
 from splitd.calibration.model.graph import export_graph, find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec
 from splitd.errors import CodecError, ProfileError
+from tests.support.chains import engine_of
 
 SIZE = (3, 16, 16)
 CODECS = ("f32", "f16", "u8", "u8+lz4", "raw", "jpeg90")
@@ -39,12 +40,12 @@ def loaded() -> LoadedModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 49, 5)).eval()
-    return LoadedModel(ModelSpec("test"), model, export_graph(model, SIZE), Preprocessing(SIZE), "b" * 32)
+    return LoadedModel(ModelSpec("test"), model, export_graph(model, SIZE), Preprocessing.imagenet(SIZE), "b" * 32)
 
 
 @pytest.fixture(scope="module")
-def partition(loaded: LoadedModel) -> Partition:
-    return Partition(loaded, find_cuts(loaded.graph, "op")[:1])
+def engine(loaded: LoadedModel) -> Engine:
+    return engine_of(loaded, find_cuts(loaded.graph, "op")[:1])
 
 
 @pytest.fixture
@@ -86,10 +87,10 @@ def test_a_lossy_codec_that_was_not_measured_is_refused() -> None:
     assert a_guard().refusal(2, "u8") == "lossy, and its accuracy was not measured at this cut"
 
 
-def test_every_lossy_codec_is_measured_where_it_goes(tmp_path: Path, loaded: LoadedModel, partition: Partition) -> None:
+def test_every_lossy_codec_is_measured_where_it_goes(tmp_path: Path, engine: Engine) -> None:
     done: list[float] = []
     settings = AccuracySettings(CODECS, samples="generated")
-    guard = obtain_guard(loaded, partition, settings, state_dir=tmp_path, progress=lambda share, _: done.append(share))
+    guard = obtain_guard(engine, settings, state_dir=tmp_path, progress=lambda share, _: done.append(share))
     assert guard.report is not None
     assert set(guard.report.results) == {(0, "jpeg90"), (1, "f16"), (1, "u8"), (1, "u8+lz4")}
     assert guard.report.results[1, "u8"] == guard.report.results[1, "u8+lz4"]
@@ -99,25 +100,21 @@ def test_every_lossy_codec_is_measured_where_it_goes(tmp_path: Path, loaded: Loa
     assert 0 <= done[0] <= done[-1] < 1
 
 
-def test_without_lossy_codecs_there_is_nothing_to_measure(
-    tmp_path: Path, loaded: LoadedModel, partition: Partition
-) -> None:
+def test_without_lossy_codecs_there_is_nothing_to_measure(tmp_path: Path, engine: Engine) -> None:
     settings = AccuracySettings(("f32", "f32x", "raw"), samples="generated")
-    guard = obtain_guard(loaded, partition, settings, state_dir=tmp_path)
+    guard = obtain_guard(engine, settings, state_dir=tmp_path)
     assert guard.basis == "no lossy codec is configured"
     assert guard.refusal(1, "u8") == "lossy, and its accuracy was not measured at this cut"
 
 
 def test_a_report_is_reused_until_a_sample_changes(
-    tmp_path: Path, loaded: LoadedModel, partition: Partition, samples: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, engine: Engine, samples: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = AccuracySettings(CODECS, samples=str(samples))
 
     def measured() -> bool:
         steps: list[float] = []
-        guard = obtain_guard(
-            loaded, partition, settings, state_dir=tmp_path, progress=lambda share, _: steps.append(share)
-        )
+        guard = obtain_guard(engine, settings, state_dir=tmp_path, progress=lambda share, _: steps.append(share))
         assert guard.report is not None
         assert guard.report.samples == 3
         return bool(steps)
@@ -130,55 +127,49 @@ def test_a_report_is_reused_until_a_sample_changes(
     assert "the saved accuracy report no longer fits and is measured anew: samples: was " in caplog.text
 
 
-def test_another_bound_needs_no_new_measurement(
-    tmp_path: Path, loaded: LoadedModel, partition: Partition, samples: Path
-) -> None:
+def test_another_bound_needs_no_new_measurement(tmp_path: Path, engine: Engine, samples: Path) -> None:
     settings = AccuracySettings(CODECS, samples=str(samples))
-    first = obtain_guard(loaded, partition, settings, state_dir=tmp_path)
+    first = obtain_guard(engine, settings, state_dir=tmp_path)
     stricter = dataclasses.replace(settings, min_agreement=1.0)
-    second = obtain_guard(loaded, partition, stricter, state_dir=tmp_path, progress=lambda *_: pytest.fail("measured"))
+    second = obtain_guard(engine, stricter, state_dir=tmp_path, progress=lambda *_: pytest.fail("measured"))
     assert first.report is not None
     assert second.report is not None
     assert set(second.report.results) == set(first.report.results)
 
 
 @pytest.mark.parametrize("content", ["absent", "empty"])
-def test_samples_that_cannot_be_used_leave_only_what_needs_none(
-    tmp_path: Path, loaded: LoadedModel, partition: Partition, content: str
-) -> None:
+def test_samples_that_cannot_be_used_leave_only_what_needs_none(tmp_path: Path, engine: Engine, content: str) -> None:
     folder = tmp_path / "nothing"
     if content == "empty":
         folder.mkdir()
-    guard = obtain_guard(loaded, partition, AccuracySettings(CODECS, samples=str(folder)), state_dir=tmp_path)
+    guard = obtain_guard(engine, AccuracySettings(CODECS, samples=str(folder)), state_dir=tmp_path)
     assert guard.refusal(1, "u8") is not None
     assert guard.refusal(1, "f16") is None
     assert str(folder) in guard.problems[0]
 
 
-def test_a_damaged_report_is_reported_and_replaced(tmp_path: Path, loaded: LoadedModel, partition: Partition) -> None:
+def test_a_damaged_report_is_reported_and_replaced(tmp_path: Path, engine: Engine) -> None:
     settings = AccuracySettings(CODECS, samples="generated")
-    obtain_guard(loaded, partition, settings, state_dir=tmp_path)
-    path = report_path(tmp_path, loaded.digest)
+    obtain_guard(engine, settings, state_dir=tmp_path)
+    path = report_path(tmp_path, engine.digest)
     path.write_bytes(path.read_bytes()[:100])
-    mended = obtain_guard(loaded, partition, settings, state_dir=tmp_path)
+    mended = obtain_guard(engine, settings, state_dir=tmp_path)
     assert mended.report is not None
     assert any(str(path) in problem for problem in mended.problems)
-    assert obtain_guard(loaded, partition, settings, state_dir=tmp_path).problems == ()
+    assert obtain_guard(engine, settings, state_dir=tmp_path).problems == ()
 
 
-def test_a_state_directory_that_cannot_be_written_costs_only_the_saving(
-    tmp_path: Path, loaded: LoadedModel, partition: Partition
-) -> None:
+def test_a_state_directory_that_cannot_be_written_costs_only_the_saving(tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "state").write_text("a file, not a directory")
     settings = AccuracySettings(CODECS, samples="generated")
-    guard = obtain_guard(loaded, partition, settings, state_dir=tmp_path / "state")
+    guard = obtain_guard(engine, settings, state_dir=tmp_path / "state")
     assert guard.report is not None
     assert "cannot be saved" in guard.problems[-1]
 
 
-def test_an_unknown_codec_is_refused(tmp_path: Path, loaded: LoadedModel, partition: Partition) -> None:
+def test_an_unknown_codec_is_refused(tmp_path: Path, engine: Engine) -> None:
     with pytest.raises(CodecError, match="u9"):
-        obtain_guard(loaded, partition, AccuracySettings(("u9",), samples="generated"), state_dir=tmp_path)
+        obtain_guard(engine, AccuracySettings(("u9",), samples="generated"), state_dir=tmp_path)
 
 
 def test_a_report_survives_json_with_its_infinities() -> None:
@@ -222,10 +213,9 @@ def test_a_hostile_report_is_refused(hostile: object) -> None:
         FidelityReport.from_json(hostile)
 
 
-def test_a_codec_that_ruins_the_outputs_shows_in_every_figure(loaded: LoadedModel, partition: Partition) -> None:
+def test_a_codec_that_ruins_the_outputs_shows_in_every_figure(engine: Engine) -> None:
     images = generated_images(8, *SIZE[1:])  # smooth: of noise, JPEG's halved colours leave little at any quality
-    device = next(loaded.module.parameters()).device
-    found = measure_fidelity(partition, loaded.preprocessing, images, ("jpeg1", "jpeg100"), device=device)
+    found = measure_fidelity(engine, images, ("jpeg1", "jpeg100"))
     rough, fine = found[0, "jpeg1"], found[0, "jpeg100"]
     assert rough.relative_error > fine.relative_error > 0
     assert rough.snr_db < fine.snr_db

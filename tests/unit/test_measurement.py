@@ -6,10 +6,8 @@ import math
 import threading
 
 import pytest
-import torch
 
-from splitd.calibration.chain.throttle import Throttle
-from splitd.calibration.measure.stopwatch import stopwatch_for, synchroniser
+from splitd.calibration.chain import CpuStopwatch, Throttle
 from splitd.calibration.profile.measurement import Measurement, measure
 from splitd.errors import UsageError
 
@@ -66,14 +64,13 @@ def test_measure_warms_up_and_waits_for_the_device_around_each_sample() -> None:
 
 
 def test_a_stopwatch_returns_the_time_between_marks_and_forgets_them() -> None:
-    watch = stopwatch_for(torch.device("cpu"))
+    watch = CpuStopwatch()
     for _ in range(3):
         watch.mark()
     laps = watch.laps()
     assert len(laps) == 2
     assert all(lap >= 0 for lap in laps)
     assert watch.laps() == ()
-    synchroniser(torch.device("cpu"))()
 
 
 def test_a_throttled_block_takes_one_over_share_times_as_long() -> None:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from splitd.calibration.chain.partition import Partition
 from splitd.calibration.model.graph import Cut, export_graph, find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec, load_model
+from splitd.calibration.torch_chain.partition import Partition
 from splitd.errors import ModelError, UsageError
 
 # At small images and, where the family's smallest is deep, in a smaller copy, so that every cut can be run:

@@ -18,7 +18,7 @@ from splitd.agent.server.ledger import Ledger
 from splitd.agent.server.queue import Queued, WorkQueue
 from splitd.agent.server.tail_times import TailTimes
 from splitd.agent.server.worker import Worker, arrays_of
-from splitd.calibration.chain import Engine, to_arrays
+from splitd.calibration.chain import Engine
 from splitd.calibration.images import prepare_image
 from splitd.calibration.profile import LatencyProfile
 from splitd.errors import LinkError, WireError
@@ -66,7 +66,7 @@ def bench(network: Engine, profile: LatencyProfile) -> Bench:
 
 
 def live_at(network: Engine, cut: int, batch: Array) -> tuple[Array, ...]:
-    return to_arrays(network.head(cut, network.to_input(batch)))
+    return network.to_arrays(network.head(cut, network.to_input(batch)))
 
 
 def test_every_cut_gives_the_unsplit_networks_answer(network: Engine, bench: Bench) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import fx
 from torch.utils._pytree import tree_leaves
 
-from splitd.calibration.chain.segments import build_segment
 from splitd.calibration.model import BatchShape, Cut, Graph, LoadedModel
+from splitd.calibration.torch_chain.segments import build_segment
 from splitd.errors import ModelError, UsageError
 
 Live = tuple[torch.Tensor, ...]
@@ -26,6 +26,10 @@ class Partition:
     Args:
         model: the model or its graph.
         cuts: strictly in execution order, from `find_cuts`; may be empty.
+
+    Attributes:
+        names: of the cuts k = 0..K: `input`, the chosen cuts, `output`.
+        crossing: for k = 0..K the shapes of the tensors that cross there, as functions of the batch size.
 
     Raises:
         UsageError: the cuts are not in execution order.
@@ -45,7 +49,7 @@ class Partition:
         )
         crossing = ((graph.input_shape,), *(graph.live_shapes(end) for end in ends), graph.output_shapes)
         self._reference = model.module if isinstance(model, LoadedModel) else build_segment(graph, 0, bounds[-1])
-        self._crossing: tuple[tuple[BatchShape, ...], ...] = crossing
+        self.crossing: tuple[tuple[BatchShape, ...], ...] = crossing
 
     @property
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -54,11 +58,11 @@ class Partition:
 
     def shapes(self, k: int) -> tuple[tuple[int, ...], ...]:
         """Shapes per sample, without the batch dimension, of the tensors that cross at split k."""
-        return tuple(shape.per_sample for shape in self._crossing[k])
+        return tuple(shape.per_sample for shape in self.crossing[k])
 
     def batch_shapes(self, k: int, batch: int) -> tuple[tuple[int, ...], ...]:
         """Whole shapes of the tensors that cross at split k for `batch` samples."""
-        return tuple(shape.at(batch) for shape in self._crossing[k])
+        return tuple(shape.at(batch) for shape in self.crossing[k])
 
     def head(self, k: int, x: torch.Tensor) -> Live:
         """Run segments 0..k-1 on x (batch, C, H, W) float32; return what crosses at split k."""
