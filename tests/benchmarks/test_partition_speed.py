@@ -10,7 +10,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from splitd.calibration.chain.partition import Partition
+from splitd.calibration.torch_chain.partition import Partition
 from splitd.calibration.model.graph import find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec, load_model
 
