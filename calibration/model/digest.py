@@ -15,10 +15,10 @@ from splitd.calibration.model.graph import Graph, is_check, module_stack
 _MACHINE_ARGUMENTS = {"device", "pin_memory", "layout"}
 
 
-def model_digest(graph: Graph, preprocessing: Preprocessing) -> str:
+def model_digest(graph: Graph, preprocessing: Preprocessing | None) -> str:
     """Return 32 hex digits over the graph's operators and shapes, the weights' bytes, and the preprocessing."""
     hasher = xxhash.xxh3_128()
-    hasher.update(repr(astuple(preprocessing)).encode())
+    hasher.update(repr(preprocessing and astuple(preprocessing)).encode())
     for line in _graph_lines(graph):
         hasher.update(line.encode())
     for name in sorted(graph.constants):

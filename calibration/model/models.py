@@ -13,13 +13,15 @@ import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
-from splitd.calibration.images import Preprocessing
+from splitd.calibration.images import Preprocessing, PreprocessingChoice
 from splitd.calibration.model.digest import model_digest
 from splitd.calibration.model.graph import Graph, export_graph
-from splitd.calibration.model.sources import Source, open_source
+from splitd.calibration.model.inputs import EXAMPLE_INPUTS, InputPart, packed_module, packed_shape
+from splitd.calibration.model.own_models import Source
+from splitd.calibration.model.proof import prove_batch
+from splitd.calibration.model.sources import open_source
 from splitd.calibration.model.weights import PRETRAINED, load_file_into, parse_seed, randomise
-
-__all__ = ["LoadedModel", "ModelSpec", "Preprocessing", "load_model"]
+from splitd.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -30,45 +32,74 @@ class ModelSpec:
     an `nn.Module`. `weights` is `random:SEED`, `pretrained`, or the path of a safetensors file or a torch checkpoint.
     A `.pt2` and a function bring their own weights unless a path is given (the function is called under that seed).
     `image_size` is the side of the square input in pixels; None means the model's own evaluation size.
+    `preprocessing` stands above what the model brings. A module of the user's own brings some in its attribute
+    `preprocessing`, a `.pt2` in its extra file `preprocessing.json`; without either there is none, and prepared tensors
+    are all that is taken. What such a module takes besides one image of three channels, it says in `example_inputs`.
     """
 
     name: str
     weights: str = "random:0"
     image_size: int | None = None
+    preprocessing: PreprocessingChoice | None = None
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in float32 and eval mode on one device, its graph, and its identity (32 hex digits)."""
+    """A model in float32 and eval mode on one device, its graph, and its identity (32 hex digits).
+
+    `preprocessing` is None where there is none. `inputs` are what the network takes; where that is not one float32
+    tensor, `module` is the network behind one (`PackedInputs`).
+    """
 
     spec: ModelSpec
     module: nn.Module
     graph: Graph
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     digest: str
+    inputs: tuple[InputPart, ...] = ()
 
 
 def load_model(spec: ModelSpec, device: str | torch.device = "cpu") -> LoadedModel:
-    """Load, export and identify a model.
+    """Load, export, prove and identify a model.
 
     Raises:
-        ModelError: unknown name, missing or unfitting weights, weights that cannot be fetched, or a model that cannot
-            be exported; the message names the way out.
+        ModelError: unknown name, missing or unfitting weights, weights that cannot be fetched, a model that cannot
+            be exported, or one whose first dimension is not the batch; the message names the way out.
     """
     seed = parse_seed(spec.weights)
     pretrained = spec.weights == PRETRAINED
-    source = open_source(spec.name, image_size=spec.image_size, pretrained=pretrained, seed=seed)
+    chosen = spec.preprocessing or PreprocessingChoice()
+    source = open_source(spec.name, image_size=spec.image_size, pretrained=pretrained, seed=seed, size=chosen.size)
     if seed is not None and source.randomisable:
         randomise(source.module, seed)
     elif seed is None and not pretrained:
         load_file_into(source.tensors(), Path(spec.weights))
-    module, graph = _export(source, torch.device(device))
-    return LoadedModel(spec, module, graph, source.preprocessing, model_digest(graph, source.preprocessing))
+    where = torch.device(device)
+    module, graph = _export(source, where)
+    preprocessing = chosen.settle(source.preprocessing, graph.input_shape.per_sample)
+    prove_batch(module, graph, where)
+    return LoadedModel(spec, module, graph, preprocessing, model_digest(graph, preprocessing), source.inputs)
 
 
 def _export(source: Source, device: torch.device) -> tuple[nn.Module, Graph]:
-    if source.program is not None:
-        program = source.program if device.type == "cpu" else move_to_device_pass(source.program, device)
-        return program.module().requires_grad_(False), Graph(program)
-    module = source.module.to(device, torch.float32).eval().requires_grad_(False)
-    return module, export_graph(module, source.preprocessing.size)
+    if source.program is None:
+        module = source.module.to(device, torch.float32).eval().requires_grad_(False)
+        return _export_packed(module, source)
+    program = source.program if device.type == "cpu" else move_to_device_pass(source.program, device)
+    module = program.module().requires_grad_(False)
+    if packed_module(module, source.inputs) is not module:
+        return _export_packed(module, source)
+    return module, Graph(program)
+
+
+def _export_packed(module: nn.Module, source: Source) -> tuple[nn.Module, Graph]:
+    packed = packed_module(module, source.inputs)
+    try:
+        return packed, export_graph(packed, packed_shape(source.inputs))
+    except ModelError as error:
+        if not source.assumed:
+            raise
+        raise ModelError(
+            f"{error} (nothing says what it takes, so images were assumed; give the module an attribute "
+            f"{EXAMPLE_INPUTS}, a tensor or a tuple of tensors with a batch dimension)"
+        ) from error

@@ -6,6 +6,7 @@ import math
 from typing import TypeGuard
 
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from splitd.errors import ModelError
 
@@ -47,13 +48,29 @@ class BatchShape:
 
 
 def batch_shape(shape: torch.Size, what: str) -> BatchShape:
-    """Return `shape` as a function of the batch size; ModelError unless at most one dimension is a multiple of it."""
+    """Return `shape` as a function of the batch size.
+
+    Raises:
+        ModelError: the input's values decide a dimension, or not at most one is a multiple of the batch size.
+    """
+    if not grows_with_batch(shape):
+        raise ModelError(f"{what}: the input's values decide the shape {tuple(shape)}")
     ones = [_dimension_at(size, 1) for size in shape]
     twos = [_dimension_at(size, 2) for size in shape]
     growing = [i for i, (one, two) in enumerate(zip(ones, twos, strict=True)) if one != two]
     if len(growing) > 1 or any(twos[i] != 2 * ones[i] for i in growing):
         raise ModelError(f"{what}: the shape {tuple(shape)} does not grow with the batch size along one dimension")
     return BatchShape(tuple(ones), growing[0] if growing else None)
+
+
+def depends_on_values(size: Dimension) -> bool:
+    """Tell whether a dimension depends on the input's values (the length of `boxes[mask]`), not on its size alone."""
+    return is_symbolic(size) and bool(free_unbacked_symbols(size))
+
+
+def grows_with_batch(shape: torch.Size) -> bool:
+    """Tell whether the batch size alone decides the shape, so that `batch_shape` may be asked for it."""
+    return not any(map(depends_on_values, shape))
 
 
 def is_symbolic(value: object) -> TypeGuard[torch.SymInt]:

@@ -105,4 +105,4 @@ def describe(name: str, graph: Graph) -> Subject:
 def _meta_graph(name: str) -> Graph:
     with torch.device("meta"):
         source = open_source(name, image_size=PAPER_MODELS.get(name), pretrained=False, seed=None)
-    return export_graph(source.module.eval(), source.preprocessing.size)
+    return export_graph(source.module.eval(), source.inputs[0].shape)

@@ -28,7 +28,7 @@ def model() -> LoadedModel:
 @pytest.mark.parametrize("batch", [1, 8])
 def test_the_chain_is_as_fast_as_the_unsplit_model(benchmark: BenchmarkFixture, model: LoadedModel, batch: int) -> None:
     partition = Partition(model, find_cuts(model.graph, "block"))
-    x = torch.randn(batch, *model.preprocessing.size)
+    x = torch.randn(batch, *model.graph.image_shape)
     partition.verify(x)
     benchmark.pedantic(partition.tail, (0, (x,)), rounds=3, warmup_rounds=1)
     if benchmark.disabled:

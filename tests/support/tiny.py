@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from splitd.calibration.images import Preprocessing
+
 
 class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -21,6 +23,7 @@ class Tiny(nn.Module):
         widths = ((3, 8, 2), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 2))
         self.blocks = nn.Sequential(*(Block(*width) for width in widths))
         self.head = nn.Linear(32, 10)
+        self.preprocessing = Preprocessing.imagenet((3, 64, 64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.blocks(x).mean((2, 3)))

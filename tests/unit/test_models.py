@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.export import Dim
 
-from splitd.calibration.chain.partition import Partition
 from splitd.calibration.model.digest import model_digest
 from splitd.calibration.model.graph import find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec, load_model
 from splitd.calibration.model.sources import open_source
 from splitd.calibration.model.weights import randomise
+from splitd.calibration.torch_chain.partition import Partition
 from splitd.errors import ModelError
 
 TIMM_NAME = "test_efficientnet"

@@ -50,7 +50,7 @@ def block_partition(spec: ModelSpec) -> Partition:
 
 
 def images(spec: ModelSpec, batch: int) -> torch.Tensor:
-    return torch.randn(batch, *loaded(spec).preprocessing.size, generator=torch.Generator().manual_seed(batch))
+    return torch.randn(batch, *loaded(spec).graph.image_shape, generator=torch.Generator().manual_seed(batch))
 
 
 @by_model
