@@ -80,12 +80,42 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
+class PreprocessingSection(Section):
+    """How images become the network's input; what is left out is the preset's, or else the network's own.
+
+    In the file the preset may stand alone: `preprocessing: none`.
+    """
+
+    preset: Literal["imagenet", "none"] | None = Field(
+        None, description="imagenet, or none: prepared tensors only; default: what the network brings"
+    )
+    size: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(None, description="channels, height, width")
+    mean: tuple[float, ...] | None = Field(None, description="per channel, of values scaled to 0..1")
+    std: tuple[PositiveFloat, ...] | None = Field(None, description="per channel, of values scaled to 0..1")
+    interpolation: str | None = Field(None, description="as Pillow calls it: nearest, bilinear, bicubic, ...")
+    crop_pct: Annotated[float, Field(ge=0.1, le=1)] | None = Field(None, description="share that the crop keeps")
+    crop_mode: Literal["center", "squash", "border"] | None = Field(None, description="how images are made to fit")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_alone(cls, value: object) -> object:
+        return {"preset": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _none_has_no_fields(self) -> PreprocessingSection:
+        given = [name for name in type(self).model_fields if name != "preset" and getattr(self, name) is not None]
+        if self.preset == "none" and given:
+            raise ValueError(f"`none` has no {', '.join(given)}; leave the preset out")
+        return self
+
+
 class ModelConfig(Section):
     """Which network runs; both ends must name the same one."""
 
     name: str = Field("efficientnet_b0", description="timm model, path of a .pt2 program, or module:function")
     weights: str = Field("random:0", description="random:SEED, pretrained, or path of a safetensors/checkpoint file")
     image_size: PositiveInt | None = Field(None, description="pixels a side; default: the model's own")
+    preprocessing: PreprocessingSection | None = Field(None, description="how images become the network's input")
 
 
 class DeviceConfig(Section):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from splitd.agent.configuration import AgentConfig, ServerConfig
+from splitd.agent.configuration import AgentConfig, PreprocessingSection, ServerConfig
 from splitd.calibration.accuracy import AccuracySettings
 from splitd.calibration.chain import Engine
+from splitd.calibration.images import PreprocessingChoice
 from splitd.calibration.measure import CalibrationSettings
 from splitd.native.spec import RAW
 
@@ -19,13 +20,18 @@ def open_engine(config: AgentConfig | ServerConfig) -> Engine:
 
     model, device = config.model, config.device
     source = open_torch(
-        ModelSpec(model.name, model.weights, model.image_size),
+        ModelSpec(model.name, model.weights, model.image_size, preprocessing_choice(model.preprocessing)),
         device=device.name,
         threads=device.threads,
         cuts=config.planner.cuts if isinstance(config, AgentConfig) else config.cuts,
     )
     source.verify()
     return Engine(source.description, TorchRunner(source.partition, source.device), device.throttle)
+
+
+def preprocessing_choice(section: PreprocessingSection | None) -> PreprocessingChoice | None:
+    """Return what a configuration says of preprocessing; ModelError where it contradicts itself."""
+    return None if section is None else PreprocessingChoice(**section.model_dump())
 
 
 def calibration_settings(config: AgentConfig | ServerConfig) -> CalibrationSettings:
