@@ -45,13 +45,30 @@ class Bounds(Part):
     p90: float = Field(description="90 % of the values lie below")
 
 
+class PreprocessingView(Part):
+    """How images become the network's input."""
+
+    size: tuple[int, ...] = Field(description="channels, height, width")
+    mean: tuple[float, ...] = Field(description="per channel, taken off values scaled to 0..1")
+    std: tuple[float, ...] = Field(description="per channel, divided by")
+    interpolation: str
+    crop_pct: float = Field(description="share of the resized image that the crop keeps")
+    crop_mode: str = Field(description="`center`, `squash` or `border`")
+
+
 class ModelView(Part):
     """The network that runs."""
 
     name: str = Field(description="as configured")
     weights: str = Field(description="as configured")
-    image_size: int | None = Field(description="pixels a side")
+    image_size: int | None = Field(description="pixels a side; null for a network without preprocessing")
     digest: str = Field(description="of graph, weights and preprocessing, equal on both ends; empty until it is loaded")
+    input: tuple[int, ...] | None = Field(
+        None, description="shape of a prepared float32 input, without the batch; null until it is loaded"
+    )
+    preprocessing: PreprocessingView | None = Field(
+        None, description="null: prepared tensors only, no images; also null until it is loaded"
+    )
 
 
 class DeviceView(Part):

@@ -16,6 +16,7 @@ from splitd.agent.client import (
     HistoryDocument,
     LinkDocument,
     LinkView,
+    ModelView,
     Record,
     ServerStatus,
     SplitRow,
@@ -26,6 +27,8 @@ from splitd.agent.client import (
     rate,
     size,
 )
+
+SHOWN_CHANNELS = 4  # of a network's mean and deviation; the document has all
 
 STATE_STYLE = {"ready": "green", "degraded": "yellow", "calibrating": "cyan", "starting": "cyan", "stopping": "red"}
 
@@ -42,13 +45,26 @@ def status(document: AgentStatus | ServerStatus) -> RenderableType:
     rows = _pairs()
     rows.add_row(document.daemon, state_line(document))
     rows.add_row("running for", f"{duration(document.uptime_s)}, version {document.version}, pid {document.pid}")
-    rows.add_row("model", f"{model.name} ({model.weights}), {model.image_size} px, digest {model.digest[:12]}")
+    rows.add_row("model", f"{model.name} ({model.weights}), digest {model.digest[:12]}")
+    rows.add_row("input", _input(model))
     rows.add_row("device", f"{device.name}, {device.threads} thread(s){emulated}")
     if isinstance(document, AgentStatus):
         _agent_rows(rows, document)
     else:
         _server_rows(rows, document)
     return rows
+
+
+def _input(model: ModelView) -> str:
+    known = model.preprocessing
+    if model.input is None:
+        return "not loaded yet"
+    if known is None:
+        return f"prepared float32 tensors {model.input}, no images: there is no preprocessing"
+    sides = "x".join(map(str, known.size))
+    crop = "" if known.crop_pct == 1 else f", crop {known.crop_pct:g}"
+    mean, std = (" ".join(f"{value:g}" for value in values[:SHOWN_CHANNELS]) for values in (known.mean, known.std))
+    return f"images {sides}, {known.interpolation} {known.crop_mode}{crop}, mean {mean}, std {std}"
 
 
 def _server_rows(rows: Table, document: ServerStatus) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from splitd.agent.client import DeviceView, ModelView
+from splitd.agent.client import DeviceView, ModelView, PreprocessingView
 from splitd.agent.configuration import DeviceConfig, ModelConfig
 from splitd.calibration.chain import Engine
 from splitd.errors import UsageError
@@ -20,9 +21,16 @@ def configured_model(config: ModelConfig) -> ModelView:
 
 
 def loaded_model(config: ModelConfig, engine: Engine) -> ModelView:
-    """Return which network runs."""
-    size = engine.preprocessing.size[1] if engine.preprocessing is not None else None
-    return ModelView(name=config.name, weights=config.weights, image_size=size, digest=engine.digest)
+    """Return which network runs, and what it takes."""
+    known = engine.preprocessing
+    return configured_model(config).model_copy(
+        update={
+            "image_size": known.size[1] if known is not None else None,
+            "digest": engine.digest,
+            "input": engine.sample_shape,
+            "preprocessing": PreprocessingView(**asdict(known)) if known is not None else None,
+        }
+    )
 
 
 def device_view(config: DeviceConfig, threads: int | None) -> DeviceView:
