@@ -18,7 +18,7 @@ from splitd.transport.device.dealer import Dealer, LinkEvent
 from splitd.transport.device.exchange import Exchange
 from splitd.transport.device.requests import RequestEnd, RequestMeta
 from splitd.transport.device.session_core import SessionCore
-from splitd.transport.device.session_state import ReportedLoad, SessionStatus
+from splitd.transport.device.session_state import Peer, ReportedLoad, SessionStatus
 from splitd.transport.estimate import LinkEstimate, LinkEstimator, Prober
 from splitd.transport.wire import ClientKeys, Hello, Outgoing, SessionLimits, WakeUp
 
@@ -115,13 +115,16 @@ class Session:
         with self._changed:
             return look(self._estimator, self.clock())
 
+    def look(self, see: Callable[[LinkEstimator, Peer], T]) -> T:
+        """Return what `see(estimator, peer)` returns: everything that a decision needs, at one moment; as `inspect`."""
+        with self._changed:
+            core, now_s = self._core, self.clock()
+            return see(self._estimator, Peer(now_s, core.epoch, core.server, self._load(now_s)))
+
     def reported_load(self) -> ReportedLoad | None:
         """Return the server's last report of its load; None if there is none in this session."""
         with self._changed:
-            load = self._core.server_load
-            if load is None:
-                return None
-            return ReportedLoad(load.queue_s, load.load, self.clock() - self._core.server_load_s)
+            return self._load(self.clock())
 
     def open(self, request: RequestMeta) -> Exchange:
         """Begin a request.
@@ -160,6 +163,10 @@ class Session:
         self._wakeup.set()
 
     # Inside
+
+    def _load(self, now_s: float) -> ReportedLoad | None:
+        load = self._core.server_load
+        return None if load is None else ReportedLoad(load.queue_s, load.load, now_s - self._core.server_load_s)
 
     def _sendable(self, item: Outgoing) -> bool:
         outcome = self._core.requests.outcome(item.request_id)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from splitd.transport.wire import Welcome
 
@@ -124,3 +124,12 @@ class ReportedLoad:
     queue_s: float
     load: float
     age_s: float
+
+
+class Peer(NamedTuple):
+    """What is known of the server at `now_s`, on the session's clock; `epoch` is another one after each welcome."""
+
+    now_s: float
+    epoch: int
+    server: ServerInfo | None
+    load: ReportedLoad | None
