@@ -164,7 +164,7 @@ class Intake:
         # libzmq's descriptor becomes readable when something may have come, once: whoever has the lock therefore leaves
         # the socket only when it has nothing more to give (`_turn`). Waiting on the descriptor needs no lock.
         poller = select.poll()
-        poller.register(self._router.getsockopt(zmq.FD), select.POLLIN)
+        poller.register(int(self._router.getsockopt(zmq.FD)), select.POLLIN)
         poller.register(self._wakeup, select.POLLIN)
         return poller
 
@@ -190,7 +190,7 @@ class Intake:
         self._core.expire(now_s)
         self._deliver()
         for _ in range(MAX_MESSAGES):
-            if self._router.closed or not self._router.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if self._router.closed or not int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return
             caller, *frames = self._router.recv_multipart()
             self._core.on_request(now_s, caller, frames)
