@@ -6,7 +6,7 @@
     ├── InputError                  1   an application's input: not an image, wrong shape, wrong dtype
     ├── ModelError                  1   a model cannot be loaded, exported or cut
     ├── ProfileError                1   a saved latency profile is damaged or foreign
-    ├── StateError                  1   a saved state of an estimator is damaged or foreign
+    ├── StateError                  1   what is kept on disk cannot be kept or used
     ├── CodecError                  1   a tensor cannot be encoded, or its bytes cannot be decoded
     ├── PeerError                   1   the other end misbehaves
     │   ├── WireError               1   a frame that breaks the wire format
@@ -65,7 +65,10 @@ class ProfileError(SplitdError):
 
 
 class StateError(SplitdError):
-    """A saved state of an estimator is damaged, or belongs to something else; the message begins with the field."""
+    """What is kept on disk: an estimator's state is damaged or foreign, or a bundle cannot be written or read.
+
+    The message begins with the field, or with the path.
+    """
 
     code = "state"
 

@@ -55,9 +55,9 @@ class Dealer:
         self._attempt_failed = False  # told already; the DISCONNECTED that follows a failed handshake is no news
         self.socket, self.monitor = self._open()
 
-    def close(self) -> None:
-        """Free the sockets; what was not sent is dropped."""
-        self._shut()
+    def close(self, linger_s: float = 0.0) -> None:
+        """Free the sockets; what was not sent within `linger_s` is dropped."""
+        self._shut(linger_s)
         self._context.term()
 
     def reopen(self) -> None:
@@ -159,7 +159,7 @@ class Dealer:
             raise ConfigError([f"server address {self._address}: {error.strerror}"]) from error
         return socket, monitor
 
-    def _shut(self) -> None:
+    def _shut(self, linger_s: float = 0.0) -> None:
         self.socket.disable_monitor()
         self.monitor.close(linger=0)
-        self.socket.close(linger=0)
+        self.socket.close(linger=int(linger_s * 1e3))
