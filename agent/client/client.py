@@ -24,6 +24,8 @@ DEFAULT_SOCKET = Path("/run/splitd/infer.sock")
 LIVENESS_CHECK_S = 0.5  # how long a wait goes on before we look whether the daemon is still there
 GRACE_S = 2.0  # the daemon answers by the deadline; its answer may take this much longer to reach us
 DEFAULT_TIMEOUT_S = 30.0
+_ONE_IMAGE = (2, 3)  # dimensions of one grey or coloured image
+_ONE_INPUT = (1, 3)  # of one sequence, or of one prepared image
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,10 @@ class Client:
         """Run the network on one image or a sequence of images.
 
         Args:
-            images: JPEG/PNG bytes, uint8 (height, width, 3), or prepared float32 (channels, height, width); one, a
-                sequence of one kind, or an array with a leading batch dimension.
+            images: JPEG/PNG bytes, uint8 images (height, width, channels) or (height, width), or prepared arrays as
+                the network takes them for one sample; one, a sequence of one kind, or an array with a leading batch
+                dimension. An array of its own is one input if it is uint8 of two or three dimensions, or has one or
+                three; otherwise its first dimension is the batch. A sequence holds one input in each place.
             deadline_s: Answer within this time or raise; default: the daemon's configured deadline.
 
         Raises:
@@ -139,5 +143,5 @@ def _as_items(images: Item | Sequence[Item]) -> tuple[Item, ...]:
         return (bytes(images),)
     if hasattr(images, "__array__"):
         array = np.asarray(images)
-        return (array,) if array.ndim == 3 else tuple(array)
+        return (array,) if array.ndim in (_ONE_IMAGE if array.dtype == np.uint8 else _ONE_INPUT) else tuple(array)
     return tuple(bytes(i) if isinstance(i, bytes | bytearray | memoryview) else np.asarray(i) for i in images)

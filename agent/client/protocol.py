@@ -5,8 +5,9 @@
                "outputs": [{"shape": [...], "dtype": D}, ...]}
     error     {"v": 1, "id": N, "error": {"code": C, "message": M}}
 
-One frame per item or output follows the header. Kinds: `encoded` (JPEG, PNG, ... bytes), `uint8` (H, W, 3),
-`float32` (C, H, W; already prepared for the model).
+One frame per item or output follows the header. Kinds: `encoded` (JPEG, PNG, ... bytes), `uint8` (H, W, C) or (H, W),
+`float32` (what the model takes for one sample, already prepared: (C, H, W), (T,), ...). Whole numbers, such as tokens,
+are handed in as float32 too, which holds them exactly up to 2**24.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ PROTOCOL_VERSION = 1
 MAX_HEADER_BYTES = 64 * 1024  # 256 items describe themselves in less
 MAX_ITEMS = 256
 MAX_SIDE_PIXELS = 1 << 15
+MAX_DIMENSION = 1 << 31  # of a prepared tensor; an hour of sound has 2**28 samples
+MAX_RANK = 7  # with the batch 8, as on the wire
+MAX_WHOLE = 1 << 24  # float32 holds every whole number up to here
+_IMAGE_RANKS = (2, 3)
 
 Kind = Literal["encoded", "uint8", "float32"]
 Item = bytes | npt.NDArray[Any]
@@ -33,7 +38,7 @@ Source = Literal["server", "local", "finished-locally"]
 
 @dataclass(frozen=True)
 class Request:
-    """What an application asks: `items` are encoded images, uint8 HWC or float32 CHW arrays, all of one kind."""
+    """What an application asks: `items` are encoded images, uint8 images or prepared arrays, all of one kind."""
 
     request_id: int
     kind: Kind
@@ -57,16 +62,17 @@ def kind_of(item: Item) -> Kind:
     """Classify one input item.
 
     Raises:
-        InputError: Neither bytes, nor a uint8 (H, W, 3), nor a float (C, H, W) array.
+        InputError: Neither bytes, nor a uint8 image, nor an array of other numbers with 1 to 7 dimensions.
     """
     if isinstance(item, bytes):
         return "encoded"
-    if item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
-        return "uint8"
-    if item.dtype.kind == "f" and item.ndim == 3:
+    if item.dtype == np.uint8:
+        if item.ndim in _IMAGE_RANKS:
+            return "uint8"
+    elif item.dtype.kind in "fiub" and 0 < item.ndim <= MAX_RANK:
         return "float32"
     raise InputError(
-        f"an input is image bytes, a uint8 array (height, width, 3) or a float32 array (channels, height, width); "
+        f"an input is image bytes, a uint8 image (height, width, channels) or a prepared float32 array; "
         f"this one is {item.dtype} {item.shape}"
     )
 
@@ -77,7 +83,7 @@ def encode_request(request: Request) -> list[bytes | memoryview]:
         {"kind": request.kind, "shape": None if isinstance(item, bytes) else list(item.shape)} for item in request.items
     ]
     header = {"v": PROTOCOL_VERSION, "id": request.request_id, "deadline_ms": request.deadline_ms, "items": items}
-    return [json.dumps(header).encode(), *(_item_frame(item) for item in request.items)]
+    return [json.dumps(header).encode(), *(_item_frame(_as_float32(item)) for item in request.items)]
 
 
 def decode_request(frames: list[bytes]) -> Request:
@@ -180,21 +186,29 @@ def _check_kind(kind: str) -> Kind:
 def _parse_item(kind: Kind, shape: object, frame: bytes) -> Item:
     if kind == "encoded":
         return bytes(frame)
-    if not isinstance(shape, list) or len(shape) != 3 or any(type(n) is not int for n in shape):
-        raise InputError(f"a {kind} input needs a shape of three integers, not {shape!r}")
-    if any(not 0 < n <= MAX_SIDE_PIXELS for n in shape):
-        raise InputError(f"a {kind} input's sides are 1 to {MAX_SIDE_PIXELS}; this one's shape is {shape}")
+    ranks, most = (_IMAGE_RANKS, MAX_SIDE_PIXELS) if kind == "uint8" else (range(1, MAX_RANK + 1), MAX_DIMENSION)
+    if not isinstance(shape, list) or len(shape) not in ranks or any(type(n) is not int for n in shape):
+        raise InputError(f"a {kind} input needs a shape of {ranks[0]} to {ranks[-1]} integers, not {shape!r}")
+    if any(not 0 < n <= most for n in shape):
+        raise InputError(f"a {kind} input's sides are 1 to {most}; this one's shape is {shape}")
     dtype = np.dtype("u1") if kind == "uint8" else np.dtype("<f4")
     expected = math.prod(shape) * dtype.itemsize
     if len(frame) != expected:
         raise InputError(f"a {kind} input of shape {shape} has {expected} bytes; {len(frame)} came")
-    if kind == "uint8" and shape[2] != 3:
-        raise InputError(f"a uint8 image has shape (height, width, 3), not {tuple(shape)}")
     return np.frombuffer(frame, dtype=dtype).reshape(shape)
+
+
+def _as_float32(item: Item) -> Item:
+    """Return a prepared input of any dtype as float32; raises InputError for whole numbers that it cannot hold."""
+    if isinstance(item, bytes) or item.dtype == np.uint8:
+        return item
+    if item.dtype.kind in "iu" and item.size and max(abs(int(item.min())), abs(int(item.max()))) > MAX_WHOLE:
+        raise InputError(f"whole numbers cross as float32, which holds them up to {MAX_WHOLE}; these are larger")
+    return np.asarray(item, dtype="<f4")
 
 
 def _item_frame(item: Item) -> bytes | memoryview:
     if isinstance(item, bytes):
         return item
-    array = np.ascontiguousarray(item, dtype=np.float32 if item.dtype.kind == "f" and item.dtype != "f4" else None)
+    array = np.ascontiguousarray(item)
     return array.reshape(-1).data.cast("B") if array.size else b""
