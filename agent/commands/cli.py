@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
 from splitd import __version__
 from splitd.errors import SplitdError
 
-COMMANDS = ("agent", "server", "demo", "inspect", "calibrate", "study", "replay", "check-config", "keygen")
+# With what `--help` says of each: asking the commands themselves would import torch to print a dozen lines.
+COMMANDS: Mapping[str, str] = {
+    "agent": "run the device daemon in the foreground",
+    "server": "run the edge server daemon in the foreground",
+    "demo": "both daemons and a shaped link on this machine",
+    "inspect": "where a model or a bundle can be cut, and what would cross",
+    "export": "one file for a network, to run where there is no torch",
+    "calibrate": "measure this machine, show and save the profile",
+    "study": "the paper's grid: best splits, gains, plots",
+    "replay": "replay link traces against a profile and compare policies",
+    "check-config": "every fault of a configuration file",
+    "keygen": "make a CURVE key pair",
+}
+NEED_MODELS = ("torch", "timm", "safetensors")
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in `splitd.agent.commands`, so that `--version` needs neither torch nor zmq."""
+    """A group whose commands live in `splitd.agent.commands`: `--version` and `--help` load neither torch nor zmq."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the command names in the order of the manual."""
@@ -30,6 +43,12 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"splitd.agent.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,10 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         click.echo(f"splitd: {error}", err=True)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "timm"}:
+        if error.name not in NEED_MODELS:
             raise
         click.echo(
-            f"splitd: {error.name} is not installed here; install it with: pip install 'splitd[torch]'", err=True
+            f"splitd: {error.name} is not installed here; either run from a bundle (`model.bundle`, made by `splitd "
+            "export` elsewhere), or install it with: pip install 'splitd[models]'",
+            err=True,
         )
         sys.exit(1)
 

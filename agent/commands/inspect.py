@@ -1,29 +1,47 @@
-"""`splitd inspect`: every cut of a model, and which of them are bottlenecks."""
+"""`splitd inspect`: every cut of a model or a bundle, and which of them are bottlenecks."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from splitd.calibration.model import Cut, Granularity, ModelSpec, find_cuts, load_model
+from splitd.agent.commands.inspect_bundle import bundle_document, bundle_notes, bundle_table
+from splitd.calibration.bundle import open_bundle
+from splitd.calibration.images import Preprocessing
+from splitd.errors import UsageError
+
+if TYPE_CHECKING:
+    from splitd.calibration.model import Cut, ModelSpec
 
 SCHEMA_VERSION = 1
 MAX_IMAGE_SIZE = 4096
+BUNDLE_SUFFIX = ".splitd"
+_IMAGE_RANK = 3  # channels, height, width
+
+Granularity = Literal["block", "op"]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The cuts of one model at one image size (pixels) and granularity."""
+    """The cuts of one model at one granularity, for inputs of `shape` (per sample)."""
 
     model: str
-    image_size: int
+    shape: tuple[int, ...]
+    preprocessing: Preprocessing | None
     granularity: str
     cuts: tuple[Cut, ...]
+
+    @property
+    def image_size(self) -> int | None:
+        """Height in pixels; None where the network takes no images."""
+        return self.shape[1] if len(self.shape) == _IMAGE_RANK else None
 
     @property
     def natural(self) -> int:
@@ -38,8 +56,11 @@ class Inspection:
 
 def inspect_model(spec: ModelSpec, granularity: Granularity) -> Inspection:
     """Load the model and find its cuts; ModelError if it cannot be loaded or exported."""
+    from splitd.calibration.model import find_cuts, load_model  # noqa: PLC0415 - a bundle is shown without torch
+
     loaded = load_model(spec)
-    return Inspection(spec.name, loaded.preprocessing.size[1], granularity, find_cuts(loaded.graph, granularity))
+    shape = loaded.graph.input_shape.per_sample
+    return Inspection(spec.name, shape, loaded.preprocessing, granularity, find_cuts(loaded.graph, granularity))
 
 
 def as_document(inspection: Inspection) -> dict[str, Any]:
@@ -48,6 +69,7 @@ def as_document(inspection: Inspection) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "model": inspection.model,
         "image_size": inspection.image_size,
+        "preprocessing": None if inspection.preprocessing is None else asdict(inspection.preprocessing),
         "granularity": inspection.granularity,
         "positions": len(inspection.cuts),
         "natural": inspection.natural,
@@ -58,8 +80,9 @@ def as_document(inspection: Inspection) -> dict[str, Any]:
 
 def as_table(inspection: Inspection) -> Table:
     """Return the cuts as a table for people; compressive bottlenecks stand out."""
+    size = f"{inspection.image_size} px" if inspection.image_size else "x".join(map(str, inspection.shape))
     title = (
-        f"{inspection.model} at {inspection.image_size} px: {len(inspection.cuts)} {inspection.granularity} positions, "
+        f"{inspection.model} at {size}: {len(inspection.cuts)} {inspection.granularity} positions, "
         f"{inspection.natural} natural and {inspection.compressive} compressive bottlenecks"
     )
     table = Table(title=title, title_justify="left")
@@ -72,7 +95,7 @@ def as_table(inspection: Inspection) -> Table:
     return table
 
 
-@click.command()
+@click.command(short_help="where a model or a bundle can be cut, and what would cross")
 @click.argument("model")
 @click.option("--weights", default="random:0", show_default=True, help="random:SEED, pretrained, or a file.")
 @click.option(
@@ -82,22 +105,69 @@ def as_table(inspection: Inspection) -> Table:
 )
 @click.option(
     "--granularity",
-    type=click.Choice(get_args(Granularity)),
+    type=click.Choice(["block", "op"]),
     default="block",
     show_default=True,
     help="Cut after each block, as the paper does, or after each operator.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(model: str, weights: str, image_size: int | None, granularity: Granularity, *, as_json: bool) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    model: str,
+    weights: str,
+    image_size: int | None,
+    granularity: Granularity,
+    *,
+    as_json: bool,
+) -> None:
     """Show every place where MODEL can be cut, and what would cross there.
 
-    MODEL is a timm name, the path of an exported program (.pt2), or module:function.
+    MODEL is a timm name, the path of an exported program (.pt2), module:function, or a bundle (.splitd), which is
+    checked as a whole and shown with its preprocessing, labels and digest.
     """
+    if model.endswith(BUNDLE_SUFFIX):
+        _refuse_options(context)
+        _show_bundle(Path(model), as_json=as_json)
+        return
+    from splitd.calibration.model import ModelSpec  # noqa: PLC0415
+
     inspection = inspect_model(ModelSpec(model, weights, image_size), granularity)
     if as_json:
         click.echo(json.dumps(as_document(inspection), indent=2))
     else:
-        Console().print(as_table(inspection))
+        console = Console()
+        console.print(as_table(inspection))
+        console.print(f"preprocessing: {preprocessing_text(inspection.preprocessing)}")
+
+
+def preprocessing_text(preprocessing: Preprocessing | None) -> str:
+    """Return the preprocessing on one line."""
+    if preprocessing is None:
+        return "none: the network takes prepared tensors only"
+    return ", ".join(f"{name} {value}" for name, value in asdict(preprocessing).items())
+
+
+def _show_bundle(path: Path, *, as_json: bool) -> None:
+    bundle = open_bundle(path)
+    bundle.check_graphs()
+    if as_json:
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **bundle_document(bundle)}, indent=2))
+        return
+    console = Console()
+    console.print(bundle_table(bundle))
+    for line in (f"preprocessing: {preprocessing_text(bundle.description.preprocessing)}", *bundle_notes(bundle)):
+        console.print(line, highlight=False)
+
+
+def _refuse_options(context: click.Context) -> None:
+    given = [
+        name
+        for name in ("weights", "image_size", "granularity")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(f"a bundle has its weights, size and cuts: leave out --{given[0].replace('_', '-')}")
 
 
 def _cut_document(cut: Cut) -> dict[str, Any]:
