@@ -190,6 +190,9 @@ class LinkConfig(Section):
     ping_interval_s: PositiveFloat = 1.0
     probe_share: Annotated[float, Field(ge=0, le=0.05)] = Field(0.01, description="capacity that idle probes may use")
     window_mb: PositiveFloat = Field(4.0, description="unacknowledged bytes in flight, at most, MB")
+    max_bundle_mb: Annotated[float, Field(gt=0, le=65_000)] = Field(
+        2000.0, description="largest network that is taken from the server (model.bundle: from-server), MB"
+    )
 
 
 class ControlConfig(Section):
