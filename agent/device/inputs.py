@@ -18,6 +18,7 @@ from splitd.errors import InputError
 Array = npt.NDArray[Any]
 
 JPEG_START = b"\xff\xd8\xff"
+FILE_CHANNELS = (1, 3)  # grey or colour
 
 
 class Inputs:
@@ -52,7 +53,10 @@ class Inputs:
         )
 
     def files(self) -> tuple[bytes, ...] | None:
-        """Return the applications' own files if all of them are JPEG, else None."""
+        """Return the applications' own files if all of them are JPEG and the network takes files, else None."""
+        known = self._engine.preprocessing
+        if known is None or known.size[0] not in FILE_CHANNELS:
+            return None
         items = [item for job in self.jobs for item in job.request.items]
         files = tuple(item for item in items if isinstance(item, bytes) and item.startswith(JPEG_START))
         return files if files and len(files) == len(items) else None
@@ -84,7 +88,7 @@ class Inputs:
         self.jobs = tuple(good)
         if not samples:
             raise InputError("no input of this batch can be used")
-        return np.stack(samples)
+        return samples[0][None] if len(samples) == 1 else np.stack(samples)
 
 
 def _prepare_item(item: Item, engine: Engine) -> Array:

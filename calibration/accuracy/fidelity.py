@@ -16,7 +16,7 @@ from splitd.calibration.chain import Array, Engine
 from splitd.calibration.images import Samples
 from splitd.calibration.measure import Bench
 from splitd.calibration.profile import CrossingKey, rounded
-from splitd.native.crossing import is_image, is_lossless
+from splitd.native.crossing import is_lossless
 
 BATCH = 8  # images in one pass: 59 MB at the largest cut of EfficientNetV2-L
 
@@ -93,7 +93,7 @@ def _trials(bench: Bench, samples: Samples, labels: Sequence[str]) -> Iterator[t
     for k in range(engine.last):
         sent: Arrays = engine.to_arrays(live) if k else (samples,)
         for label in labels:
-            if is_image(label) == (k == 0):
+            if engine.crosses(k, label):
                 received = bench.decode(bench.send(label, live if k else samples))
                 outputs = engine.tail(k, bench.resume(label, received))
                 yield k, label, _Trial(expected, outputs, sent, received)
@@ -145,7 +145,7 @@ class _Energies:
 
 def _asked(engine: Engine, codecs: Sequence[str]) -> list[CrossingKey]:
     lossy = [label for label in codecs if not is_lossless(label)]
-    return [(k, label) for k in range(engine.last) for label in lossy if is_image(label) == (k == 0)]
+    return [(k, label) for k in range(engine.last) for label in lossy if engine.crosses(k, label)]
 
 
 def _plain(label: str) -> str:

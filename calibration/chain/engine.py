@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from splitd.calibration.chain.description import ChainDescription
 from splitd.calibration.chain.runner import Array, Live, Runner
 from splitd.calibration.chain.throttle import Throttle
-from splitd.calibration.images import Preprocessing, normalise
+from splitd.calibration.images import Preprocessing, generated_samples, normalise
 from splitd.errors import ModelError
+from splitd.native.crossing import RAW, is_image, is_lossless
 
 CHECKED_BATCH = 3  # neither 1 nor a number of tensors or classes that a dimension could have by chance
+_JPEG_CHANNELS = 3
 
 
 class Engine:
@@ -61,15 +61,26 @@ class Engine:
         """Shape of one prepared input, without the batch dimension."""
         return self.description.input.per_sample
 
+    def crosses(self, k: int, codec: str) -> bool:
+        """Tell whether a codec goes with position k < K.
+
+        At the cuts those of tensors do; at k = 0 those of images, of which JPEG has three channels. A network without
+        preprocessing takes its input as tensors: numbers that may be tokens, so lossless ones only.
+        """
+        if k > 0:
+            return not is_image(codec)
+        known = self.preprocessing
+        if known is None:
+            return not is_image(codec) and is_lossless(codec)
+        return is_image(codec) and (codec == RAW or known.size[0] == _JPEG_CHANNELS)
+
     def at_full_speed(self) -> Engine:
         """Return an engine on the same runner that is not slowed down."""
         return Engine(self.description, self.runner)
 
     def verify(self) -> None:
         """Prove that what crosses at every split has the shapes that the description says; raises ModelError."""
-        spec = self.description.input
-        batch = np.random.default_rng(0).standard_normal(spec.at(CHECKED_BATCH)).astype(spec.dtype)
-        live = self.runner.to_live((batch,))
+        live = self.runner.to_live((generated_samples(CHECKED_BATCH, self.sample_shape, None),))
         for k, name in enumerate(self.names):
             found = tuple(array.shape for array in self.runner.to_arrays(live))
             expected = self.description.batch_shapes(k, CHECKED_BATCH)

@@ -8,7 +8,6 @@ from splitd.calibration.chain import Live
 from splitd.calibration.images import Samples
 from splitd.calibration.measure.bench import Bench
 from splitd.calibration.profile import CodecCost, CrossingKey, Measurement, ProfileKey, measure
-from splitd.native.crossing import is_image
 
 Cell = tuple[int, Measurement]
 Progress = Callable[[float, str], None]
@@ -33,7 +32,7 @@ def measure_codecs(bench: Bench, key: ProfileKey, repeats: int, progress: Progre
             progress(
                 (turn + k / engine.last) / len(key.batch_sizes), f"codecs at {engine.names[k]}, batches of {batch}"
             )
-            for label in (codec for codec in key.codecs if is_image(codec) == (k == 0)):
+            for label in (codec for codec in key.codecs if engine.crosses(k, codec)):
                 cells.setdefault((k, label), []).append(_measure(bench, label, live if k else samples, key, repeats))
             live = engine.runner.segment(k, live)
     return {where: _cost(key, row) for where, row in cells.items()}
