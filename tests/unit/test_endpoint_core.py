@@ -317,7 +317,7 @@ def test_a_cancelled_request_is_reported_and_its_answer_dropped() -> None:
 
 def test_a_profile_that_does_not_fit_is_said_and_stops_nobody() -> None:
     core, _ = new_server()
-    core._welcome = lambda: {"profile": "x" * (5 * MIB)}
+    core._reception._welcome = lambda: {"profile": "x" * (5 * MIB)}
     core.on_frames(0.0, ROUTING_ID, encoded(hello(), 0, 1))
     assert [refuse.code for refuse in refusals(core)] == ["internal"]
     assert not core.clients

@@ -238,7 +238,7 @@ def test_another_model_is_refused_with_both_digests_and_asked_again_later() -> N
     assert pair.session.state is SessionState.REFUSED
     assert "ee" * 16 in str(pair.session.error)
     assert MODEL in str(pair.session.error)
-    pair.server._model_digest = "ee" * 16  # the server is restarted with our model
+    pair.server._reception._model_digest = "ee" * 16  # the server is restarted with our model
     pair.pass_time(4.9)
     assert len(pair.session.outbox) == 0
     pair.pass_time(0.2)

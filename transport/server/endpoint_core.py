@@ -6,7 +6,6 @@ passes on the complete requests that `on_frames` returns.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ from splitd.errors import OverloadError, WireError
 from splitd.transport import wire
 from splitd.transport.estimate import Arrival
 from splitd.transport.server.client_record import ClientRecord, OpenProbe
-from splitd.transport.server.file_desk import NO_BUNDLE, FileDesk
+from splitd.transport.server.file_desk import FileDesk
+from splitd.transport.server.reception import Reception, random_epoch
 from splitd.transport.server.transfer_desk import CompleteRequest, RequestKey, TransferDesk
 from splitd.transport.wire import (
-    MAX_TENSOR_BYTES,
     PROTOCOL_VERSION,
     Ack,
     Buffer,
@@ -36,17 +35,12 @@ from splitd.transport.wire import (
     Pong,
     Probe,
     ProbeReport,
-    Receipts,
     Refuse,
     Report,
-    SendWindow,
     ServerLoad,
     ServerTimings,
-    Welcome,
     arrival_times,
-    is_newcomer,
     outgoing,
-    refusal,
 )
 
 
@@ -62,11 +56,6 @@ class EndpointCounters:
     abandoned_transfers: int = 0
     lost_clients: int = 0
     cut_off_connections: int = 0  # counted by the shell
-
-
-def random_epoch() -> int:
-    """Return a number that no former connection of this server is likely to have had."""
-    return secrets.randbits(32) | 1
 
 
 class EndpointCore:
@@ -91,14 +80,20 @@ class EndpointCore:
         self.counters = EndpointCounters()
         self.strays: list[tuple[bytes, Outgoing]] = []  # messages to peers that are not (yet) clients
         self._model_digest = model_digest
-        self._cut_names_hash = cut_names_hash
+        self._reception = Reception(
+            self,
+            model_digest=model_digest,
+            cut_names_hash=cut_names_hash,
+            offer=offer,
+            limits=limits,
+            welcome=welcome,
+            new_epoch=new_epoch,
+        )
         self._desk = TransferDesk(self.clients, limits)
         self.files = FileDesk(offer, limits)
         self._limits = limits
-        self._welcome = welcome
         self._load = load
         self._on_gone = on_gone
-        self._new_epoch = new_epoch
 
     # What comes in
 
@@ -181,53 +176,11 @@ class EndpointCore:
     def _on_hello(self, now_s: float, routing_id: bytes, nonce: int, hello: Hello) -> None:
         self.counters.hellos += 1
         self.forget(routing_id)  # a second HELLO begins anew: what was under way before belongs to another epoch
-        refuse = self._refusal(hello)
-        if refuse is None and not self._make_room(now_s):
-            refuse = Refuse("overload", f"the server has {len(self.clients)} devices already, its configured limit")
-        if refuse is not None:
-            self._refuse(routing_id, refuse, epoch=0, request_id=nonce)
+        answer = self._reception.receive(now_s, routing_id, nonce, hello)
+        if isinstance(answer, Refuse):
+            self._refuse(routing_id, answer, epoch=0, request_id=nonce)
         else:
-            self._admit(now_s, routing_id, nonce, hello)
-
-    def _refusal(self, hello: Hello) -> Refuse | None:
-        if is_newcomer(hello):
-            return NO_BUNDLE if self.files.offer is None else None
-        return refusal(hello, model_digest=self._model_digest, cut_names_hash=self._cut_names_hash)
-
-    def _make_room(self, now_s: float) -> bool:
-        """Return whether one more device may come; at the limit one that has gone without a word makes room."""
-        if len(self.clients) < self._limits.max_clients:
-            return True
-        # A device that lost its connection comes back over another one, before the old one is known to be dead: without
-        # this it would be refused for up to client_idle_s wherever the limit is reached.
-        oldest = min(self.clients.values(), key=lambda client: client.heard_s)
-        if now_s - oldest.heard_s <= self._limits.client_silent_s:
-            return False
-        self.forget(oldest.routing_id)
-        return True
-
-    def _admit(self, now_s: float, routing_id: bytes, nonce: int, hello: Hello) -> None:
-        client = ClientRecord(
-            routing_id=routing_id,
-            name=hello.name,
-            version=hello.version,
-            epoch=self._new_epoch(),
-            heard_s=now_s,
-            window=SendWindow(self._limits.file_window_bytes if is_newcomer(hello) else self._limits.window_bytes),
-            receipts=Receipts(self._limits.ack_every_bytes),
-            is_newcomer=is_newcomer(hello),
-        )
-        answer = self.files.offer if client.is_newcomer else None
-        try:
-            client.outbox.put_control(outgoing(answer or self._own_welcome(), epoch=client.epoch, request_id=nonce))
-        except WireError as error:  # our own profile does not fit: say so instead of stopping for everyone
-            self._refuse(routing_id, Refuse("internal", f"the server cannot welcome anyone: {error}"), 0, nonce)
-            return
-        self.clients[routing_id] = client
-
-    def _own_welcome(self) -> Welcome:
-        max_request_bytes = min(self._limits.max_pending_bytes_per_client, MAX_TENSOR_BYTES)
-        return Welcome(self._limits.window_bytes, max_request_bytes, self._welcome())
+            self.clients[routing_id] = answer
 
     def _on_stale(self, routing_id: bytes, client: ClientRecord | None, envelope: wire.Envelope) -> None:
         """Drop what was meant for a former connection or server; a device that we do not know must say HELLO."""

@@ -19,13 +19,7 @@ from splitd.transport.wire import (
     GetFile,
     Offer,
     Outgoing,
-    Refuse,
     outgoing,
-)
-
-NO_BUNDLE = Refuse(
-    "no-bundle",
-    "this server has no bundle to give away: start it with `model.bundle: FILE`, or name a model on the device",
 )
 
 
@@ -42,12 +36,12 @@ class FileDesk:
     """Offers one file, or none, and knows what each device may be sent of it next."""
 
     def __init__(self, offer: Offer | None, limits: EndpointLimits) -> None:
-        self.offer = offer
+        self._offer = offer
         self._limits = limits
 
     def take(self, now_s: float, client: ClientRecord, request_id: int, get: GetFile) -> None:
         """Note what a device wants; raises WireError for another file, for bytes outside it, and for too much."""
-        offer = self.offer
+        offer = self._offer
         if offer is None or get.file_digest != offer.file_digest:
             raise WireError(f"file {get.file_digest} is not the one that this server offers")
         if get.offset + get.n_bytes > offer.n_bytes:
