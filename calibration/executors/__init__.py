@@ -3,7 +3,25 @@
 Importing this room loads no runtime: one that is missing is no error, and one that is there is loaded when it is built.
 """
 
-from splitd.calibration.executors.protocols import Availability, Executor, Found, Missing, SegmentSource
+from splitd.calibration.executors.protocols import (
+    Availability,
+    BuildPlan,
+    Executor,
+    Found,
+    KnownAnswers,
+    Missing,
+    SegmentSource,
+)
 from splitd.calibration.executors.registry import AUTO, EXECUTORS
 
-__all__ = ["AUTO", "EXECUTORS", "Availability", "Executor", "Found", "Missing", "SegmentSource"]
+__all__ = [
+    "AUTO",
+    "EXECUTORS",
+    "Availability",
+    "BuildPlan",
+    "Executor",
+    "Found",
+    "KnownAnswers",
+    "Missing",
+    "SegmentSource",
+]

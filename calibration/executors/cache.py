@@ -1,15 +1,20 @@
-"""Exported segments kept in the state directory: checksummed, and made anew when damaged."""
+"""Built segments kept in the state directory: checksummed, and made anew when damaged.
+
+    STATE_DIR/executors/DIGEST-CUTS/onnx-TORCHVERSION/0             exported, what some executors are loaded from
+    STATE_DIR/executors/DIGEST-CUTS/EXECUTOR-VERSION-HARDWARE/0     compiled
+
+Files that cannot be read, are damaged or cannot be written cost the time of making them again, never the start.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import xxhash
-
-from splitd.calibration.executors.protocols import SegmentSource
 
 log = logging.getLogger(__name__)
 
@@ -17,42 +22,31 @@ FOLDER = "executors"  # under the state directory
 MAGIC = b"splitd segment 1\n"
 CHECKSUM_BYTES = 16
 MODE = 0o644
+CPUINFO = Path("/proc/cpuinfo")
 
 
-class SegmentCache:
-    """The ONNX segments of a source, exported once; without a folder, every time.
-
-    Files that cannot be read, are damaged or cannot be written cost the time of another export, never the start.
-    """
-
-    def __init__(self, folder: Path | None, source: SegmentSource) -> None:
-        self._source = source
-        # The names of the cuts are part of what a segment is, and no file name.
-        cuts = xxhash.xxh3_64_hexdigest("\n".join(source.description.names).encode())
-        self._folder = None if folder is None else folder / f"{source.description.digest[:32]}-{cuts}"
-
-    def onnx(self, i: int) -> bytes:
-        """Return segment i, from the folder or else from the source; raises ModelError."""
-        if self._folder is None or self._source.torch_chain() is None:  # a bundle is such a folder itself
-            return self._source.onnx(i)
-        path = self._folder / f"{i}.onnx"
-        kept = read_checked(path)
-        if kept is not None:
-            return kept
-        made = self._source.onnx(i)
-        write_checked(path, made)
-        return made
-
-    def complete(self) -> bool:
-        """Tell whether every segment can be had at once."""
-        if self._source.torch_chain() is None:
-            return True
-        count = self._source.description.last
-        return self._folder is not None and all((self._folder / f"{i}.onnx").is_file() for i in range(count))
+def cached_bytes(path: Path | None, make: Callable[[], bytes]) -> bytes:
+    """Return what is kept at `path`, else what `make` makes, which is kept from then on."""
+    kept = None if path is None else _read(path)
+    if kept is not None:
+        return kept
+    made = make()
+    if path is not None:
+        _write(path, made)
+    return made
 
 
-def read_checked(path: Path) -> bytes | None:
-    """Return what `write_checked` wrote; None if there is none, or it is damaged (logged)."""
+def cpu_flags() -> str:
+    """Return what instructions this processor has; empty where it does not say."""
+    try:
+        lines = CPUINFO.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features"))), "")
+
+
+def _read(path: Path) -> bytes | None:
+    """Return what `_write` wrote; None if there is none, or it is damaged (logged)."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -68,7 +62,7 @@ def read_checked(path: Path) -> bytes | None:
     return body
 
 
-def write_checked(path: Path, body: bytes) -> None:
+def _write(path: Path, body: bytes) -> None:
     """Write a file whole or not at all; where it cannot be written, say so and go on."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from importlib.metadata import version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from splitd.calibration.chain import Runner
-from splitd.calibration.executors.protocols import Availability, Executor, Found, Missing, SegmentSource
+from splitd.calibration.executors.protocols import Availability, BuildPlan, Executor, Found, Missing, Piece
 from splitd.errors import ModelError
+
+if TYPE_CHECKING:
+    from splitd.calibration.torch_chain import Partition
 
 REMEDY = "pip install 'splitd[models]', or the torch that the device's vendor gives"
 
@@ -21,15 +24,20 @@ def find(device: str) -> Availability:
     return Found(version("torch"))
 
 
-def build(source: SegmentSource, *, device: str, threads: int | None, cache_dir: Path | None) -> Runner:
-    """See Build. Nothing is built: the source's own segments run."""
-    del cache_dir
-    partition = source.torch_chain()
-    if partition is None:
-        raise ModelError("the executor torch needs the model itself, and there is only its bundle here")
+def load(plan: BuildPlan, piece: Piece) -> Runner:
+    """Run the source's own segments: nothing is built."""
+    del piece
     from splitd.calibration.torch_chain import TorchRunner, open_device  # noqa: PLC0415
 
-    return TorchRunner(partition, open_device(device, threads))
+    return TorchRunner(model_chain(plan, "torch"), open_device(plan.device, plan.threads))
 
 
-TORCH = Executor("torch", "torch's eager mode, the reference", find, build, needs_torch=True)
+def model_chain(plan: BuildPlan, name: str) -> Partition:
+    """Return the chain in torch; raises ModelError where there is none."""
+    partition = plan.source.torch_chain()
+    if partition is None:
+        raise ModelError(f"the executor {name} needs the model itself, and there is only its bundle here")
+    return partition
+
+
+TORCH = Executor("torch", "torch's eager mode, the reference", find, load, None, lambda _: "torch", needs_torch=True)

@@ -6,22 +6,22 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitd.calibration.chain import Array, CpuStopwatch, Live, Runner, Stopwatch
 from splitd.calibration.chain.runner import contiguous
-from splitd.calibration.executors.cache import SegmentCache
-from splitd.calibration.executors.protocols import Availability, Executor, Found, Missing, SegmentSource
+from splitd.calibration.executors.onnx_pieces import make_onnx, onnx_shelf
+from splitd.calibration.executors.protocols import Availability, BuildPlan, Executor, Found, Missing, Piece
 from splitd.errors import ModelError
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+    from onnxruntime import InferenceSession
 
 NAME = "onnxruntime"
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn")
 CPU = "CPUExecutionProvider"
-GPU = ("TensorrtExecutionProvider", "CUDAExecutionProvider")  # the first that the build has
+TENSORRT = "TensorrtExecutionProvider"
+GPU = (TENSORRT, "CUDAExecutionProvider")  # what the first cannot run goes to the next
 REMEDY = "pip install onnxruntime; for an NVIDIA GPU onnxruntime-gpu, on a Jetson the wheel of its vendor"
 
 
@@ -66,28 +66,28 @@ def find(device: str) -> Availability:
     """Tell whether it is installed; for a GPU, whether the installed build has a provider for it."""
     if importlib.util.find_spec(NAME) is None:
         return Missing("onnxruntime is not installed", REMEDY)
-    if device != "cpu" and _gpu_provider() is None:
+    if device != "cpu" and not set(GPU) & set(_available()):
         return Missing(f"the installed onnxruntime has no provider for {device}", REMEDY)
     return Found(_version())
 
 
-def build(source: SegmentSource, *, device: str, threads: int | None, cache_dir: Path | None) -> Runner:
-    """See Build."""
+def load(plan: BuildPlan, piece: Piece) -> Runner:
+    """Return a session for each piece."""
     import onnxruntime  # noqa: PLC0415
 
-    count = threads or len(os.sched_getaffinity(0))
+    count = plan.threads or len(os.sched_getaffinity(0))
     options = _options(onnxruntime, count)
-    providers = _providers(device)
-    cache = SegmentCache(cache_dir, source)
+    providers = _providers(plan)
     sessions = []
-    for i in range(source.description.last):
+    for i in range(plan.count):
+        model = piece(i)
         try:
-            sessions.append(onnxruntime.InferenceSession(cache.onnx(i), options, providers=providers))
-        except ModelError:
-            raise
+            sessions.append(onnxruntime.InferenceSession(model, options, providers=providers))
         except Exception as error:  # its exceptions have no common class but Exception
-            raise ModelError(f"onnxruntime cannot run segment {i} ({source.description.names[i]}): {error}") from error
-    return OnnxRunner(sessions, runtime=_version(), device=device, threads=count)
+            raise ModelError(
+                f"onnxruntime cannot run segment {i} ({plan.source.description.names[i]}): {error}"
+            ) from error
+    return OnnxRunner(sessions, runtime=_version(), device=plan.device, threads=count)
 
 
 def _options(onnxruntime: Any, threads: int) -> Any:
@@ -100,19 +100,25 @@ def _options(onnxruntime: Any, threads: int) -> Any:
     return options
 
 
-def _providers(device: str) -> list[Any]:
-    gpu = _gpu_provider() if device != "cpu" else None
-    if gpu is None:
+def _providers(plan: BuildPlan) -> list[Any]:
+    if plan.device == "cpu":
         return [CPU]
-    index = device.partition(":")[2] or "0"
-    return [(provider, {"device_id": index}) for provider in GPU[GPU.index(gpu) :]] + [CPU]
+    found = [provider for provider in GPU if provider in _available()]
+    index = plan.device.partition(":")[2] or "0"
+    options: dict[str, dict[str, Any]] = {provider: {"device_id": index} for provider in found}
+    if TENSORRT in found and plan.folder is not None:  # its engines take minutes; it checks itself whether they fit
+        options[TENSORRT] |= {
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(plan.folder / "trt-engines"),
+        }
+    return [*options.items(), CPU]
 
 
-def _gpu_provider() -> str | None:
+def _available() -> list[str]:
     import onnxruntime  # noqa: PLC0415
 
-    found = onnxruntime.get_available_providers()
-    return next((provider for provider in GPU if provider in found), None)
+    found: list[str] = onnxruntime.get_available_providers()
+    return found
 
 
 def _version() -> str:
@@ -126,4 +132,6 @@ def _version() -> str:
     return str(onnxruntime.__version__)
 
 
-ONNXRUNTIME = Executor(NAME, "onnxruntime, a session for each segment", find, build, needs_torch=False)
+ONNXRUNTIME = Executor(
+    NAME, "onnxruntime, a session for each segment", find, load, make_onnx, onnx_shelf, needs_torch=False
+)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from splitd.calibration.model import BatchShape
 from splitd.calibration.torch_chain.partition import Live, Partition
@@ -38,20 +38,26 @@ def export_segment(partition: Partition, i: int, device: torch.device | None = N
     Raises:
         ModelError: It uses something that ONNX has no operator for, or onnx and onnxscript are not installed.
     """
-    shapes = partition.crossing[i]
-    example = _example(partition, i, device or torch.device("cpu"))
     try:
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")  # about the exporter's own internals; the result is proved afterwards
-            program = torch.export.export(
-                _Positional(partition.segments[i]), example, dynamic_shapes=(_dynamic(shapes),), strict=False
+            exported = torch.onnx.export(
+                export_program(partition, i, device), dynamo=True, optimize=True, verbose=False
             )
-            exported = torch.onnx.export(program, dynamo=True, optimize=True, verbose=False)
             assert exported is not None  # noqa: S101  # it is only where the exporter is told to write a file itself
             content: bytes = exported.model_proto.SerializeToString()
     except Exception as error:  # the exporter runs code of many packages, which can raise anything
-        raise ModelError(f"segment {i} ({partition.names[i]}) cannot be exported to ONNX: {_line(error)}") from error
+        raise ModelError(
+            f"segment {i} ({partition.names[i]}) cannot be exported to ONNX: {first_line(error)}"
+        ) from error
     return content
+
+
+def export_program(partition: Partition, i: int, device: torch.device | None = None) -> ExportedProgram:
+    """Return segment i as torch exports it, with one argument for each tensor and a dynamic batch dimension."""
+    segment = _Positional(partition.segments[i])
+    dynamic = (_dynamic(partition.crossing[i]),)
+    return torch.export.export(segment, example(partition, i, device), dynamic_shapes=dynamic, strict=False)
 
 
 def _dynamic(shapes: tuple[BatchShape, ...]) -> tuple[dict[int, Any], ...]:
@@ -64,7 +70,8 @@ def _rows(batch: Any, rows: int) -> Any:
     return batch if rows == 1 else rows * batch
 
 
-def _example(partition: Partition, i: int, device: torch.device) -> Live:
+def example(partition: Partition, i: int, device: torch.device | None = None) -> Live:
+    """Return what is live before segment i for EXAMPLE_BATCH samples of zeros."""
     live: Live = tuple(torch.zeros(shape.at(EXAMPLE_BATCH), device=device) for shape in partition.crossing[0])
     for earlier in range(i):
         live = partition.segment(earlier, live)
@@ -83,5 +90,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text that says something; some are a graph of many pages."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from splitd.calibration.chain import ChainDescription, CutFacts, TensorSpec
+from splitd.calibration.chain import Array, ChainDescription, CutFacts, Engine, TensorSpec
 from splitd.calibration.chain.description import printable
+from splitd.calibration.images import generated_samples
 from splitd.calibration.model import Cut, LoadedModel, ModelSpec, find_cuts, load_model
 from splitd.calibration.torch_chain.export import export_segment
 from splitd.calibration.torch_chain.partition import Partition
-from splitd.calibration.torch_chain.runner import open_device
+from splitd.calibration.torch_chain.runner import TorchRunner, open_device
+
+REFERENCE_SAMPLES = 8  # a wrong kernel shows in any; more only take longer
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TorchAnswers:
+    """See splitd.calibration.executors.KnownAnswers."""
+
+    inputs: Array
+    outputs: tuple[Array, ...]
 
 
 class TorchSource:
@@ -33,6 +45,7 @@ class TorchSource:
         self.partition = partition
         self.device = device
         self.description = describe(partition, loaded, device)
+        self._answers: TorchAnswers | None = None
 
     def onnx(self, i: int) -> bytes:
         """Export segment i; seconds each. Raises ModelError."""
@@ -41,6 +54,12 @@ class TorchSource:
     def torch_chain(self) -> Partition:
         """Return the chain in torch, on `device`."""
         return self.partition
+
+    def reference(self) -> TorchAnswers:
+        """Return generated samples, and what torch computes of them."""
+        if self._answers is None:
+            self._answers = _answers(TorchRunner(self.partition, self.device), self.description)
+        return self._answers
 
     def verify(self) -> None:
         """Prove that every split gives the unsplit model's bits; raises ModelError."""
@@ -88,6 +107,13 @@ def describe(partition: Partition, loaded: LoadedModel, device: torch.device | N
         head_share=tuple(done / total for done in accumulate(flops, initial=0)),
         preprocessing=loaded.preprocessing,
     )
+
+
+def _answers(runner: TorchRunner, chain: ChainDescription) -> TorchAnswers:
+    engine = Engine(chain, runner)
+    samples = generated_samples(REFERENCE_SAMPLES, engine.sample_shape, engine.preprocessing)
+    live = engine.to_input(samples)
+    return TorchAnswers(engine.to_arrays(live)[0], engine.tail(0, live))
 
 
 def choose_cuts(cuts: Sequence[Cut], which: str) -> list[Cut]:
