@@ -18,7 +18,14 @@ from splitd import __version__
 from splitd.agent.commands.labels import find_labels
 from splitd.agent.commands.progress import progress_bar
 from splitd.agent.configuration import PreprocessingSection, load_config
-from splitd.calibration.bundle import Bundle, Reference, standard_graph, write_bundle
+from splitd.calibration.bundle import (
+    MAX_RELATIVE_ERROR,
+    Bundle,
+    Reference,
+    relative_error,
+    standard_graph,
+    write_bundle,
+)
 from splitd.calibration.chain import Array, ChainDescription, Runner
 from splitd.calibration.executors import EXECUTORS
 from splitd.calibration.images import PreprocessingChoice, generated_samples, load_samples, normalise
@@ -30,9 +37,6 @@ SCHEMA_VERSION = 1
 MAX_IMAGE_SIZE = 4096
 REFERENCE_SAMPLES = 4
 PRESETS = ("imagenet", "none")
-# Float32 summed in another order gives 1e-6 after a whole network, a rounding step of a quantised one 1e-2 of the
-# largest value; a wrong operator or weight gives more than all of it.
-MAX_RELATIVE_ERROR = 0.05
 # Shares of the time, for the bar.
 _LOADED, _EXPORTED = 0.1, 0.9
 
@@ -155,17 +159,6 @@ def compare(source: TorchSource, exported: Exported, inputs: Array) -> tuple[tup
             name = exported.description.names[i + 1]
             raise ModelError(f"what was exported differs from the network at {name}, by {errors[-1]:.2g} of its range")
     return ours.to_arrays(expected), tuple(errors)
-
-
-def relative_error(expected: Array, found: Array) -> float:
-    """Return the largest difference as a share of the largest value; infinite where shapes differ."""
-    if expected.shape != found.shape:
-        return float("inf")
-    if not expected.size:
-        return 0.0
-    exact, other = expected.astype(np.float64), found.astype(np.float64)
-    worst, scale = float(np.abs(exact - other).max()), float(np.abs(exact).max())
-    return worst / scale if scale else worst
 
 
 def reference_inputs(description: ChainDescription, samples: Path | None) -> Array:

@@ -29,6 +29,7 @@ from splitd.agent.decide import DEFAULT_OBJECTIVE, OBJECTIVES
 from splitd.errors import CodecError, ConfigError
 from splitd.native.spec import parse_tensor_codec
 
+FROM_SERVER = Path("from-server")
 AGENT_CONFIG = Path("/etc/splitd/agent.yaml")
 SERVER_CONFIG = Path("/etc/splitd/server.yaml")
 
@@ -116,6 +117,29 @@ class ModelConfig(Section):
     weights: str = Field("random:0", description="random:SEED, pretrained, or path of a safetensors/checkpoint file")
     image_size: PositiveInt | None = Field(None, description="pixels a side; default: the model's own")
     preprocessing: PreprocessingSection | None = Field(None, description="how images become the network's input")
+    bundle: Path | None = Field(
+        None, description="instead of all these: the file that `splitd export` made; on a device also `from-server`"
+    )
+
+    @model_validator(mode="after")
+    def _one_network(self) -> ModelConfig:
+        others = [name for name in type(self).model_fields if name != "bundle" and name in self.model_fields_set]
+        if self.bundle is not None and others:
+            raise ValueError(
+                f"bundle and {others[0]} exclude each other: a bundle has weights, size and preprocessing in it, say "
+                f"{others[0]} when it is exported; name either the bundle or the model"
+            )
+        return self
+
+    @property
+    def comes_from_server(self) -> bool:
+        """Whether the device gets its bundle from the server that it connects to."""
+        return self.bundle == FROM_SERVER
+
+    @property
+    def shown(self) -> str:
+        """What people are told is loaded."""
+        return self.name if self.bundle is None else str(self.bundle)
 
 
 class DeviceConfig(Section):
@@ -281,6 +305,8 @@ class ServerConfig(Section):
     @model_validator(mode="after")
     def _closed_by_default(self) -> ServerConfig:
         _require_keys("bind", self.bind, keys=self.keys, insecure=self.insecure)
+        if self.model.comes_from_server:
+            raise ValueError("model.bundle: a server has no server to get it from; give the path of a file")
         if self.keys is not None and self.keys.allow_file is None:
             raise ValueError("keys.allow_file: needed, the file with the public keys of the devices that may connect")
         return self

@@ -58,7 +58,7 @@ class AgentDaemon:
         """Load, calibrate, connect, accept requests; what was opened is closed again when that fails half-way."""
         config, phase = self._config, self.phase
         with contextlib.ExitStack() as opened:
-            phase.set("starting", f"loading {config.model.name}")
+            phase.set("starting", f"loading {config.model.shown}")
             intake = Intake(config.intake)  # a taken socket is noticed before minutes of calibration
             opened.callback(intake.close)
             keys = _client_keys(config)  # and so is a missing key

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from splitd.agent.configuration import AgentConfig, PreprocessingSection, ServerConfig
 from splitd.calibration.accuracy import AccuracySettings
+from splitd.calibration.bundle import open_bundle, prove_runner
 from splitd.calibration.chain import Engine
+from splitd.calibration.executors import EXECUTORS
 from splitd.calibration.images import PreprocessingChoice
 from splitd.calibration.measure import CalibrationSettings
 from splitd.native.spec import RAW
 
 
 def open_engine(config: AgentConfig | ServerConfig) -> Engine:
-    """Return the configured model on the configured device, proved to be divisible; raises ModelError or ConfigError.
+    """Return the configured network on the configured device, proved to be divisible; raises ModelError or ConfigError.
 
-    torch and timm are loaded here, because a device that runs from a bundle has neither.
+    torch and timm are loaded only where the configuration names a model: a device that runs from a bundle has neither.
     """
+    return _from_model(config) if config.model.bundle is None else _from_bundle(config, config.model.bundle)
+
+
+def _from_bundle(config: AgentConfig | ServerConfig, path: Path) -> Engine:
+    device = config.device
+    bundle = open_bundle(path)
+    runner = EXECUTORS["onnxruntime"].build(bundle, device=device.name, threads=device.threads, cache_dir=None)
+    prove_runner(bundle, runner)
+    return Engine(bundle.description, runner, device.throttle)
+
+
+def _from_model(config: AgentConfig | ServerConfig) -> Engine:
     from splitd.calibration.model import ModelSpec  # noqa: PLC0415
     from splitd.calibration.torch_chain import TorchRunner, open_torch  # noqa: PLC0415
 

@@ -16,15 +16,18 @@ Query = Mapping[str, str]
 
 
 def configured_model(config: ModelConfig) -> ModelView:
-    """Return which network is to run, before it is loaded."""
-    return ModelView(name=config.name, weights=config.weights, image_size=config.image_size, digest="")
+    """Return which network is to run, before it is loaded; of a bundle only the file is known then."""
+    weights = config.weights if config.bundle is None else "bundle"
+    return ModelView(name=config.shown, weights=weights, image_size=config.image_size, digest="")
 
 
 def loaded_model(config: ModelConfig, engine: Engine) -> ModelView:
     """Return which network runs, and what it takes."""
     known = engine.preprocessing
+    bundled = {} if config.bundle is None else {"name": engine.description.model, "weights": str(config.bundle)}
     return configured_model(config).model_copy(
         update={
+            **bundled,
             "image_size": known.size[1] if known is not None else None,
             "digest": engine.digest,
             "input": engine.sample_shape,

@@ -47,7 +47,7 @@ class ServerDaemon:
     def start(self) -> RunningServer:
         """Load, calibrate, listen; what was opened is closed again when that fails half-way."""
         config, phase = self._config, self.phase
-        phase.set("starting", f"loading {config.model.name}")
+        phase.set("starting", f"loading {config.model.shown}")
         keys = _keys(config)  # a missing key file is noticed before minutes of calibration
         engine = self._loaded = open_engine(config)
         phase.check()

@@ -33,7 +33,7 @@ DIGEST_DIGITS = 32
 
 
 @dataclass(frozen=True)
-class Part:
+class BundlePart:
     """One part of a file: its name, its length in bytes, and the xxh3_128 of its bytes in hex digits."""
 
     name: str
@@ -52,7 +52,7 @@ class Layout:
     description: object
     made_with: object
     samples: int
-    parts: tuple[Part, ...]
+    parts: tuple[BundlePart, ...]
     offsets: tuple[int, ...]
     size: int
     digest: str
@@ -69,7 +69,7 @@ def padding(end: int) -> int:
 
 
 def write_front(
-    description: Mapping[str, Any], made_with: Mapping[str, str], samples: int, parts: Sequence[Part]
+    description: Mapping[str, Any], made_with: Mapping[str, str], samples: int, parts: Sequence[BundlePart]
 ) -> bytes:
     """Return header, manifest and the zeros up to the first part.
 
@@ -135,7 +135,7 @@ def read_front(header: bytes, manifest: bytes) -> Layout:
     return Layout(found["description"], found["made_with"], samples, parts, tuple(offsets), size, digest)
 
 
-def _offsets(manifest_length: int, parts: Sequence[Part]) -> list[int]:
+def _offsets(manifest_length: int, parts: Sequence[BundlePart]) -> list[int]:
     """Return where each part begins, and the end of the file: that of the last part with its zeros."""
     end = HEADER.size + manifest_length
     offsets = [end + padding(end)]
@@ -145,7 +145,7 @@ def _offsets(manifest_length: int, parts: Sequence[Part]) -> list[int]:
     return offsets
 
 
-def _check_limits(manifest_length: int, parts: Sequence[Part]) -> None:
+def _check_limits(manifest_length: int, parts: Sequence[BundlePart]) -> None:
     if manifest_length > MAX_MANIFEST_BYTES:
         raise ModelError(f"a manifest of {manifest_length} bytes is over the limit of {MAX_MANIFEST_BYTES}")
     if len(parts) > MAX_PARTS:
@@ -157,14 +157,14 @@ def _check_limits(manifest_length: int, parts: Sequence[Part]) -> None:
             )
 
 
-def _part(value: object) -> Part:
+def _part(value: object) -> BundlePart:
     found = _exactly(value, {"name", "bytes", "xxh3_128"}, "part")
     name = untrusted.text(found["name"], "part")
     size = untrusted.whole(found["bytes"], f"{name}.bytes", least=1, most=MAX_PART_BYTES)
     digits = untrusted.text(found["xxh3_128"], f"{name}.xxh3_128")
     if len(digits) != DIGEST_DIGITS:
         raise ProfileError(f"{name}.xxh3_128: expected {DIGEST_DIGITS} hex digits")
-    return Part(name, size, digits)
+    return BundlePart(name, size, digits)
 
 
 def _exactly(value: object, keys: set[str], name: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 
 from splitd.calibration.bundle.graphs import check_graph
-from splitd.calibration.bundle.layout import HEADER, Layout, Part, checksum, manifest_bytes, padding, read_front
+from splitd.calibration.bundle.layout import HEADER, BundlePart, Layout, checksum, manifest_bytes, padding, read_front
 from splitd.calibration.chain import Array, ChainDescription, TensorSpec
 from splitd.calibration.profile import untrusted
 from splitd.errors import ModelError, ProfileError
@@ -167,7 +167,7 @@ def _check_parts(description: ChainDescription, layout: Layout) -> None:
         raise ModelError("its parts are not in their order")
 
 
-def _check_part(file: BinaryIO, part: Part) -> None:
+def _check_part(file: BinaryIO, part: BundlePart) -> None:
     hasher = xxhash.xxh3_128()
     rest = part.size
     while rest:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from splitd.calibration.bundle.graphs import check_graph
-from splitd.calibration.bundle.layout import Part, checksum, padding, write_front
+from splitd.calibration.bundle.layout import BundlePart, checksum, padding, write_front
 from splitd.calibration.bundle.reading import (
     CODEBOOK,
     Bundle,
@@ -46,7 +46,7 @@ def write_bundle(
         except ModelError as error:
             raise ModelError(f"{segment_name(i)}: {error}") from error
     contents = dict(_contents(description, segments, reference, codebook))
-    parts = [Part(name, len(data), checksum(data)) for name, data in contents.items()]
+    parts = [BundlePart(name, len(data), checksum(data)) for name, data in contents.items()]
     samples = reference.samples if reference is not None else 0
     front = write_front(description.to_json(), made_with or {}, samples, parts)
     _replace(path, _padded((front, *contents.values())))

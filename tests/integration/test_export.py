@@ -12,9 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from splitd.agent.commands import export as export_command
 from splitd.agent.commands.cli import cli, main
-from splitd.calibration.bundle import Bundle, open_bundle
+from splitd.calibration.bundle import Bundle, open_bundle, relative_error
 from splitd.calibration.executors import EXECUTORS
 from splitd.calibration.model import ModelSpec, load_model
 from splitd.calibration.torch_chain import TorchSource
@@ -156,7 +155,7 @@ def test_a_bundle_is_cut_already(bundle: Bundle) -> None:
 
 def test_the_error_of_a_cut_is_a_share_of_its_range() -> None:
     exact = np.array([1.0, -4.0], np.float32)
-    assert export_command.relative_error(exact, np.array([1.0, -3.0], np.float32)) == 0.25
-    assert export_command.relative_error(exact, exact[:1]) == float("inf")
-    assert np.isnan(export_command.relative_error(exact, np.array([np.nan, 0], np.float32)))
-    assert export_command.relative_error(exact[:0], exact[:0]) == 0
+    assert relative_error(exact, np.array([1.0, -3.0], np.float32)) == 0.25
+    assert relative_error(exact, exact[:1]) == float("inf")
+    assert np.isnan(relative_error(exact, np.array([np.nan, 0], np.float32)))
+    assert relative_error(exact[:0], exact[:0]) == 0
