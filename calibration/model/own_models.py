@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,8 +15,11 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from splitd.calibration.images import Preprocessing
+from splitd.calibration.model.failures import cause
 from splitd.calibration.model.inputs import EXAMPLE_INPUTS, InputPart, declared_inputs
 from splitd.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 # Name of the optional JSON document inside a `.pt2` with the fields of Preprocessing.
 PREPROCESSING_FILE = "preprocessing.json"
@@ -67,10 +71,7 @@ def open_program(path: Path, image_size: int | None) -> Source:
     if not path.is_file():
         raise ModelError(f"there is no exported program {path}")
     extra = {PREPROCESSING_FILE: ""}
-    try:
-        program = torch.export.load(path, extra_files=extra)
-    except Exception as error:  # a damaged archive fails in many ways
-        raise ModelError(f"{path} is no program of torch.export: {error}") from error
+    program = _load_program(path, extra)
     inputs = _program_inputs(path, program)
     if _resized(str(path), inputs, image_size) != inputs:
         raise ModelError(f"{path} was exported for {inputs[0].shape[-1]} pixel images, not {image_size}")
@@ -112,6 +113,21 @@ def _fitted(own: Preprocessing | None, inputs: tuple[InputPart, ...]) -> Preproc
         raise ModelError(f"the module's preprocessing makes {own.size}, its {EXAMPLE_INPUTS} say {inputs[0].shape}")
     channels, height, width = inputs[0].shape
     return replace(own, size=(channels, height, width))
+
+
+def _load_program(path: Path, extra: dict[str, str]) -> ExportedProgram:
+    # Registers the operators of quantised programs (quantize_per_tensor and the like), which are not there before.
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
+    quiet = logging.getLogger("torch.export")
+    level = quiet.level
+    quiet.setLevel(logging.CRITICAL)  # it logs pages for each operator that it does not know
+    try:
+        return torch.export.load(path, extra_files=extra)
+    except Exception as error:  # a damaged archive fails in many ways
+        log.debug("torch.export.load failed", exc_info=error)
+        raise ModelError(f"{path} is no program of torch.export: {cause(error)}") from error
+    finally:
+        quiet.setLevel(level)
 
 
 def _program_inputs(path: Path, program: ExportedProgram) -> tuple[InputPart, ...]:
