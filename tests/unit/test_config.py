@@ -96,3 +96,22 @@ def test_check_config_tells_the_kind_of_a_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["check-config", str(path)])
     assert result.exit_code == 0, result.output
     assert "a valid server configuration" in result.output
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("name", "resnet50"), ("weights", "pretrained"), ("image_size", "64"), ("preprocessing", "none")]
+)
+def test_a_bundle_and_a_model_exclude_each_other(tmp_path: Path, key: str, value: str) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text(f"model:\n  bundle: net.splitd\n  {key}: {value}\n")
+    with pytest.raises(ConfigError, match=f"server.yaml:1: model: bundle and {key} exclude each other"):
+        load_config(path, ServerConfig)
+
+
+def test_only_a_device_gets_its_bundle_from_a_server(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text("server: {address: tcp://127.0.0.1:1}\nmodel: {bundle: from-server}\n")
+    assert load_config(path, AgentConfig).model.comes_from_server
+    path.write_text("model: {bundle: from-server}\n")
+    with pytest.raises(ConfigError, match=r"model\.bundle: a server has no server to get it from"):
+        load_config(path, ServerConfig)
