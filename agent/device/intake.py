@@ -68,6 +68,8 @@ class Intake:
         self._attended = False  # the pipeline waits in `next_batch`, and looks after the socket meanwhile
         self._dozing = False  # the thread `intake` looks no more by itself
         self._last_batch_s = -math.inf
+        self._batches = 0
+        self._long_batch = 0  # number of the batch during which the thread `intake` looks after the socket
         self._stopped = False
         self._thread = threading.Thread(target=self._watch, name="intake", daemon=True)
 
@@ -180,7 +182,9 @@ class Intake:
         self._attended = False
         if batch is not None:
             self._last_batch_s = now_s
+            self._batches += 1
             if self._dozing or self._due_s() < now_s + TICK_S:
+                self._long_batch = self._batches
                 self._called.notify_all()
 
     # The socket; with the lock
@@ -218,8 +222,9 @@ class Intake:
     def _rest(self) -> float | None:
         """Wait until the socket needs this thread; return how long to wait for a message, None at the end."""
         with self._called:
-            while self._attended and not self._stopped:
-                self._dozing = time.monotonic() - self._last_batch_s > QUIET_S
+            while not self._stopped and (self._attended or self._batches != self._long_batch):
+                self._long_batch = self._batches  # if it is the same at the next look, it is a long one
+                self._dozing = self._attended and time.monotonic() - self._last_batch_s > QUIET_S
                 # Work between batches comes without a call: a calibration, for one.
                 self._called.wait(IDLE_POLL_S if self._dozing else TICK_S)
                 self._dozing = False

@@ -28,7 +28,7 @@ from splitd.agent.decide import (
 from splitd.calibration.profile import LatencyProfile, ProfilePair
 from splitd.errors import ProfileError
 from splitd.ownership import guarded
-from splitd.transport.device import Session
+from splitd.transport.device import Peer, Session
 from splitd.transport.estimate import LinkEstimator, Quantiles
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ class Steering:
     def decide(self, wanted: Wanted) -> Decision:
         """Choose for one batch."""
         with self._lock:
-            self._follow_server()
-            queue = self._queue()
-            around = self._session.inspect(lambda estimator, now_s: self._decider.look(estimator, now_s, queue))
+            peer, around = self._session.look(self._seen)
+            self._follow(peer)
             return self._decider.decide(wanted, around)
 
     def learn(self, decision: Decision, done: Done) -> Lesson:
@@ -140,24 +139,24 @@ class Steering:
 
     # Inside
 
-    def _around(self) -> Surroundings:
-        queue = self._queue()
-        return self._session.inspect(lambda estimator, now_s: see(estimator, now_s, queue))
+    def _seen(self, estimator: LinkEstimator, peer: Peer) -> tuple[Peer, Surroundings]:
+        return peer, self._decider.look(estimator, peer.now_s, _queue(peer))
 
-    def _queue(self) -> ReportedQueue | None:
-        load = self._session.reported_load()
-        return None if load is None else ReportedQueue(load.queue_s, load.age_s)
+    def _around(self) -> Surroundings:
+        return self._session.look(lambda estimator, peer: see(estimator, peer.now_s, _queue(peer)))
 
     def _follow_server(self) -> None:
+        self._follow(self._session.look(lambda _estimator, peer: peer))
+
+    def _follow(self, peer: Peer) -> None:
         """Take over the profile of the server that the session has (re)connected to; the epoch counts once it is in."""
-        status = self._session.status()
-        if status.server is None or status.epoch == self._server_epoch:
+        if peer.server is None or peer.epoch == self._server_epoch:
             return
         try:
-            self._decider.follow(LatencyProfile.from_json(status.server.document.get("profile")))
+            self._decider.follow(LatencyProfile.from_json(peer.server.document.get("profile")))
         except ProfileError as error:
             log.warning("the server's profile cannot be used, so all work stays here: %s", error)
-        self._server_epoch = status.epoch
+        self._server_epoch = peer.epoch
 
     def _news(self) -> ProfilePair | None:
         """Return the pair of profiles if either is another one than last time; a mere reconnect changes nothing."""
@@ -167,6 +166,10 @@ class Steering:
         pair = self._decider.pair()
         changed, self._told = pair != told, pair
         return pair if changed else None
+
+
+def _queue(peer: Peer) -> ReportedQueue | None:
+    return None if peer.load is None else ReportedQueue(peer.load.queue_s, peer.load.age_s)
 
 
 def decider_config(section: PlannerSection) -> DeciderConfig:

@@ -44,10 +44,9 @@ class EstimatorConfig:
 class LinkEstimate:
     """The link as it is now. Rates in bytes/s, times in seconds; None where nothing is known.
 
-    `samples` counts the rate readings behind the uplink; `age_s` is the age of its last one. `idle_factor` is how many
-    times longer a 150 KB transfer takes after `rto_s` of silence (1.0: no difference). `method`: what predicts the
-    uplink, arrival `dispersion` or the robust `fit`, whichever was better lately. `idle_s`: since when nothing has been
-    on the uplink, pings aside.
+    `samples` counts the rate readings behind the uplink; `age_s` is the age of its last one. `method`: what predicts
+    the uplink, arrival `dispersion` or the robust `fit`, whichever was better lately. `idle_s`: since when nothing has
+    been on the uplink, pings aside.
     """
 
     state: LinkState
@@ -56,11 +55,19 @@ class LinkEstimate:
     down: Quantiles | None = None
     samples: int = 0
     age_s: float | None = None
-    idle_factor: float = 1.0
     method: str = "dispersion"
     idle_s: float = inf
     up_path: PathModel | None = None
     down_path: PathModel | None = None
+
+    @property
+    def idle_factor(self) -> float:
+        """How many times longer a 150 KB transfer takes after silence than in a stream; 1.0: no difference."""
+        path = self.up_path
+        warm_s = 0.0 if path is None else path.quantiles(_TYPICAL_BYTES).p50
+        if path is None or warm_s <= 0.0:
+            return 1.0
+        return path.quantiles(_TYPICAL_BYTES, 2.0 * path.rto_s).p50 / warm_s
 
     def transfer_s(self, n_bytes: int, direction: Direction, idle_s: float = 0.0) -> Quantiles | None:
         """Return the seconds that `n_bytes` need beyond the round trip after `idle_s` of silence; None: unknown."""
@@ -135,7 +142,6 @@ class LinkEstimator:
             down=down.rate if down else None,
             samples=self._up.samples,
             age_s=None if self._up.seen_s is None else now_s - self._up.seen_s,
-            idle_factor=1.0 if up is None else _idle_factor(up),
             idle_s=inf if self._up_ended_s is None else max(0.0, now_s - self._up_ended_s),
             method=self._up.method,
             up_path=up,
@@ -184,9 +190,3 @@ class LinkEstimator:
         near = [rtt_s for rtt_s in samples if rtt_s <= samples[0] + max(samples[0], _QUEUED_S)]
         middle = lower_quantile(near, 0.5)
         return Quantiles(lower_quantile(near, 0.1), middle, max(middle, lower_quantile(samples, 0.9)))
-
-
-def _idle_factor(path: PathModel) -> float:
-    """Return how many times longer a typical transfer takes after silence than in a stream."""
-    warm = path.quantiles(_TYPICAL_BYTES).p50
-    return path.quantiles(_TYPICAL_BYTES, 2.0 * path.rto_s).p50 / warm if warm > 0.0 else 1.0
