@@ -38,9 +38,9 @@ def calibrate(
         ModelError: A batch size does not fit into the device's memory.
         CodecError: The key names an unknown codec.
     """
-    if samples is None:
-        samples = generated_samples(GENERATED_SAMPLES, engine.sample_shape, engine.preprocessing)
-    bench = Bench(engine.at_full_speed(), repeated(samples, key.batch_sizes[-1]))
+    most = key.batch_sizes[-1]
+    batch = generated_batch(engine, most) if samples is None else repeated(samples, most)
+    bench = Bench(engine.at_full_speed(), batch)
     report = progress if progress is not None else _silent
     try:
         times = time_chain(bench, key, repeats, lambda share, doing: report(CHAIN_SHARE * share, doing))
@@ -60,6 +60,11 @@ def calibrate(
         codecs=codecs,
         throttle_ratio=times.throttle_ratio,
     )
+
+
+def generated_batch(engine: Engine, count: int) -> Samples:
+    """Return `count` generated inputs of this network, images or prepared tensors."""
+    return repeated(generated_samples(GENERATED_SAMPLES, engine.sample_shape, engine.preprocessing), count)
 
 
 def _silent(share: float, doing: str) -> None:

@@ -16,6 +16,7 @@ from splitd.calibration.model import BatchShape
 from splitd.calibration.torch_chain.partition import Live, Partition
 from splitd.errors import ModelError
 
+EXPORTER_LOGS = ("torch.onnx", "onnxscript", "onnx_ir")
 EXAMPLE_BATCH = 2  # a batch of one would be taken for a dimension that never changes
 MAX_BATCH = 65_536  # as in the export of the whole model
 
@@ -80,14 +81,16 @@ def example(partition: Partition, i: int, device: torch.device | None = None) ->
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's own log off the daemon's."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporter's own log, a line for each pass and node, off the daemon's."""
+    loggers = [logging.getLogger(name) for name in EXPORTER_LOGS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def first_line(error: BaseException) -> str:
