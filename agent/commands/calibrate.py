@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from splitd.agent.commands.profile_tables import chain_table, codec_table, notes
 from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
+from splitd.agent.device import client_keys, with_network
 from splitd.agent.runtime import accuracy_settings, calibration_settings, open_engine
 from splitd.calibration.accuracy import Guard, obtain_guard
 from splitd.calibration.measure import Obtained, obtain_profile
@@ -50,6 +51,8 @@ def command(config_file: Path, *, as_json: bool) -> None:
 
 def _measure(config: AgentConfig | ServerConfig, report: Report) -> tuple[Obtained, Guard | None]:
     """Measure for the daemon whose configuration it is; only an agent chooses codecs, so only it has a guard."""
+    if isinstance(config, AgentConfig):
+        config = with_network(config, client_keys(config), lambda doing: report(0.0, doing))
     engine = open_engine(config)
     settings = calibration_settings(config)
     state_dir = config.calibration.state_dir

@@ -13,6 +13,7 @@ from splitd import __version__
 from splitd.agent.configuration import AgentConfig
 from splitd.agent.decide import Decider
 from splitd.agent.device import views
+from splitd.agent.device.bundle_source import client_keys, with_network
 from splitd.agent.device.intake import Intake
 from splitd.agent.device.offload import Offload
 from splitd.agent.device.pipeline import Pipeline
@@ -33,10 +34,10 @@ from splitd.calibration.accuracy import Guard, obtain_guard
 from splitd.calibration.chain import Engine
 from splitd.calibration.measure import Obtained
 from splitd.calibration.profile import CrossingKey, LatencyProfile, ProfilePair, pair_path
-from splitd.errors import ConfigError, ProfileError, UsageError
+from splitd.errors import ProfileError, UsageError
 from splitd.transport.device import Session
 from splitd.transport.estimate import LinkEstimator, ProbeConfig, Prober
-from splitd.transport.wire import ClientKeys, Hello, SessionLimits, load_pair, names_hash
+from splitd.transport.wire import ClientKeys, Hello, SessionLimits, names_hash
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ class AgentDaemon:
             phase.set("starting", f"loading {config.model.shown}")
             intake = Intake(config.intake)  # a taken socket is noticed before minutes of calibration
             opened.callback(intake.close)
-            keys = _client_keys(config)  # and so is a missing key
-            engine, obtained, guard = self._measure()
+            keys = client_keys(config)  # and so is a missing key
+            engine, obtained, guard = self._measure(with_network(config, keys, phase.starting))
             recorder = _recorder(config)
             session = _session(config, engine, keys, recorder)
             steering = Steering(
@@ -106,9 +107,9 @@ class AgentDaemon:
         }
         return starting_routes("agent", self.phase, shown, self._metrics.render)
 
-    def _measure(self) -> tuple[Engine, Obtained, Guard]:
+    def _measure(self, config: AgentConfig) -> tuple[Engine, Obtained, Guard]:
         """Load the network, prove that it can be split, measure times and accuracy: minutes, the first time."""
-        config = self._config
+        self.phase.starting(f"loading {config.model.shown}")
         engine = self._loaded = open_engine(config)
         self.phase.check()
         engine.verify()
@@ -183,14 +184,3 @@ def _session(config: AgentConfig, engine: Engine, keys: ClientKeys | None, recor
     limits = SessionLimits(window_bytes=int(config.link.window_mb * MB), ping_interval_s=config.link.ping_interval_s)
     prober = Prober(ProbeConfig(share=config.link.probe_share))
     return Session(config.server.address, hello, keys=keys, limits=limits, estimator=estimator, prober=prober)
-
-
-def _client_keys(config: AgentConfig) -> ClientKeys | None:
-    keys = config.keys
-    if keys is None or keys.peer_public_key is None:
-        return None
-    if len(keys.peer_public_key) != 40:
-        raise ConfigError(
-            [f"keys.peer_public_key: a CURVE key has 40 characters, this one {len(keys.peer_public_key)}"]
-        )
-    return ClientKeys(load_pair(keys.secret_file), keys.peer_public_key.encode())

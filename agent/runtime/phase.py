@@ -18,8 +18,8 @@ class StoppedError(SplitdError):
 class Phase:
     """The state with its one-line explanation; thread-safe.
 
-    `stop` is the one way to tell a daemon's start to end: whatever takes long there calls `check` or `calibrating`
-    between its steps.
+    `stop` is the one way to tell a daemon's start to end: whatever takes long there calls `check`, `starting`
+    or `calibrating` between its steps.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,11 @@ class Phase:
         """Change the state, unless the daemon is stopping."""
         if not self._stopping.is_set():
             self._now = (state, text)
+
+    def starting(self, doing: str) -> None:
+        """Note what a start is at; raises StoppedError when the daemon is to stop."""
+        self.check()
+        self.set("starting", doing)
 
     def calibrating(self, share: float, doing: str) -> None:
         """Note the progress of a calibration; raises StoppedError when the daemon is to stop."""

@@ -28,7 +28,7 @@ from splitd.agent.server.tail_times import TailTimes
 from splitd.agent.server.worker import Worker
 from splitd.calibration.chain import Engine
 from splitd.calibration.measure import obtain_profile
-from splitd.transport.server import Endpoint
+from splitd.transport.server import BundleOffer, Endpoint
 from splitd.transport.wire import AllowList, EndpointLimits, KeyPair, ServerLoad, load_pair, names_hash
 
 MIB = 1 << 20
@@ -63,7 +63,10 @@ class ServerDaemon:
             queue: WorkQueue[Admitted] = WorkQueue(config.limits.max_queue)
             worker = Worker(engine, BACKENDS[config.compute.backend](engine), queue, times, ledger)
             admission = Admission(queue, times, ledger, max_batch=config.limits.max_batch)
-            endpoint = _endpoint(config, engine, admission, keys)
+            offer = _offer(config, engine)
+            if offer is not None:
+                opened.callback(offer.close)
+            endpoint = _endpoint(config, engine, admission, keys, offer)
             opened.callback(endpoint.close)
             self._metrics.show_protocol(lambda: asdict(endpoint.counters()))
             worker.start()
@@ -104,7 +107,15 @@ def _keys(config: ServerConfig) -> _Keys:
     return _Keys(load_pair(keys.secret_file), AllowList(file=keys.allow_file))
 
 
-def _endpoint(config: ServerConfig, engine: Engine, admission: Admission, keys: _Keys) -> Endpoint:
+def _offer(config: ServerConfig, engine: Engine) -> BundleOffer | None:
+    """Return the file that the server runs from, for devices that have none; None where it runs from a model."""
+    path = config.model.bundle
+    return None if path is None else BundleOffer(path, model_digest=engine.digest, name=engine.description.model)
+
+
+def _endpoint(
+    config: ServerConfig, engine: Engine, admission: Admission, keys: _Keys, offer: BundleOffer | None
+) -> Endpoint:
     """Bind the socket for devices; raises ConfigError when the address cannot be had."""
     queue, profile = admission.queue, admission.times.profile
     limits = EndpointLimits(
@@ -120,6 +131,7 @@ def _endpoint(config: ServerConfig, engine: Engine, admission: Admission, keys: 
         keys=keys.own,
         allow=keys.allow,
         limits=limits,
+        offer=offer,
         on_request=admission.take,
         load=lambda: ServerLoad(queue.delay_s(), queue.load()),
     )

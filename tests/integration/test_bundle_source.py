@@ -27,10 +27,10 @@ def test_the_network_comes_into_the_state_directory_and_is_found_there_without_t
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(CONTENT, tmp_path) as server:
-        path = obtain_bundle(config(server.address, tmp_path), None, Phase())
+        path = obtain_bundle(config(server.address, tmp_path), None, Phase().starting)
     assert path == tmp_path / "bundles" / digest_name(CONTENT)
     assert path.read_bytes() == CONTENT
-    assert obtain_bundle(config(server.address, tmp_path), None, Phase()) == path
+    assert obtain_bundle(config(server.address, tmp_path), None, Phase().starting) == path
     assert "using the network of an earlier start" in caplog.text
     assert "nothing listens there" in caplog.text
 
@@ -43,7 +43,7 @@ def test_how_far_it_is_is_told_and_a_stop_ends_it_at_once(tmp_path: Path) -> Non
 
         def start() -> None:
             with pytest.raises(StoppedError):
-                obtain_bundle(config(relay.address, tmp_path), None, phase)
+                obtain_bundle(config(relay.address, tmp_path), None, phase.starting)
             ended.append("stopped")
 
         relay.pause()
@@ -70,7 +70,9 @@ def test_how_far_it_is_is_told_and_a_stop_ends_it_at_once(tmp_path: Path) -> Non
 def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     port, phase, found = free_port(), Phase(), []
     address = f"tcp://127.0.0.1:{port}"
-    thread = threading.Thread(target=lambda: found.append(obtain_bundle(config(address, tmp_path), None, phase)))
+    thread = threading.Thread(
+        target=lambda: found.append(obtain_bundle(config(address, tmp_path), None, phase.starting))
+    )
     thread.start()
     until(lambda: "nothing listens there" in phase.text)
     began_s = time.monotonic()
@@ -82,4 +84,4 @@ def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
 
 def test_the_configured_size_is_the_most_that_is_taken(tmp_path: Path) -> None:
     with serving(CONTENT, tmp_path) as server, pytest.raises(OverloadError, match=r"link\.max_bundle_mb"):
-        obtain_bundle(config(server.address, tmp_path, link={"max_bundle_mb": 1}), None, Phase())
+        obtain_bundle(config(server.address, tmp_path, link={"max_bundle_mb": 1}), None, Phase().starting)
