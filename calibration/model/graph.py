@@ -22,8 +22,8 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from splitd.calibration.model.blocks import ModuleStack, assign_blocks
-from splitd.calibration.model.failures import cause
-from splitd.calibration.model.inputs import PackedInputs
+from splitd.calibration.model.failures import cause, quiet
+from splitd.calibration.model.inputs import PackedInputs, cast_at_use
 from splitd.calibration.model.mutation import rename_mutated
 from splitd.calibration.model.shapes import BatchShape, batch_shape, depends_on_values, grows_with_batch
 from splitd.errors import ModelError
@@ -77,6 +77,7 @@ class Graph:
     """
 
     def __init__(self, program: ExportedProgram) -> None:
+        cast_at_use(program.graph)
         self.program = program if rename_mutated(program.graph) else _functional(program)
         nodes = list(self.program.graph.nodes)
         self.constants = _lifted_tensors(self.program)
@@ -119,7 +120,8 @@ def export_graph(module: nn.Module, example_shape: tuple[int, ...]) -> Graph:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the library's own internals; the outcome is checked below
         try:
-            program = torch.export.export(module, (example,), dynamic_shapes=dynamic, strict=False)
+            with quiet():
+                program = torch.export.export(module, (example,), dynamic_shapes=dynamic, strict=False)
         except Exception as error:  # tracing runs the model's own code, which can raise anything
             log.debug("torch.export failed", exc_info=error)
             raise ModelError(f"the model cannot be exported for {example_shape} inputs: {cause(error)}") from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from splitd.errors import ModelError
 
@@ -33,6 +33,7 @@ _CASTABLE = (
     torch.uint8,
     torch.bool,
 )
+_CASTS = (torch.ops.aten.to.dtype, torch.ops.aten.ne.Scalar)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,24 @@ def packed_module(module: nn.Module, parts: Sequence[InputPart]) -> nn.Module:
 def packed_shape(parts: Sequence[InputPart]) -> tuple[int, ...]:
     """Return the shape of the one input for one sample."""
     return parts[0].shape if len(parts) == 1 else (sum(part.elements for part in parts),)
+
+
+def cast_at_use(graph: fx.Graph) -> None:
+    """Give each use of a cast that `PackedInputs` made a cast of its own: what is live in between is float32."""
+    for node in list(graph.nodes):
+        if node.target in _CASTS and made_by_wrapper(node):
+            for user in list(node.users):
+                with graph.inserting_before(user):
+                    own = graph.node_copy(node)
+                own.meta = dict(node.meta)
+                user.replace_input_with(node, own)
+            graph.erase_node(node)
+
+
+def made_by_wrapper(node: fx.Node) -> bool:
+    """Tell whether a node ran in `PackedInputs` itself, not in its network."""
+    kinds = [kind for _, kind in node.meta.get("nn_module_stack", {}).values()]
+    return len(kinds) == 1 and str(kinds[0]).endswith(PackedInputs.__name__)
 
 
 def declared_inputs(module: nn.Module) -> tuple[InputPart, ...] | None:

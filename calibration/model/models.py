@@ -15,6 +15,7 @@ from torch.export.passes import move_to_device_pass
 
 from splitd.calibration.images import Preprocessing, PreprocessingChoice
 from splitd.calibration.model.digest import model_digest
+from splitd.calibration.model.failures import explained
 from splitd.calibration.model.graph import Graph, export_graph
 from splitd.calibration.model.inputs import EXAMPLE_INPUTS, InputPart, packed_module, packed_shape
 from splitd.calibration.model.own_models import Source
@@ -97,7 +98,7 @@ def _export_packed(module: nn.Module, source: Source) -> tuple[nn.Module, Graph]
     try:
         return packed, export_graph(packed, packed_shape(source.inputs))
     except ModelError as error:
-        if not source.assumed:
+        if not source.assumed or error.__cause__ is None or explained(error.__cause__):
             raise
         raise ModelError(
             f"{error} (nothing says what it takes, so images were assumed; give the module an attribute "

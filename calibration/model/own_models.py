@@ -15,8 +15,9 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from splitd.calibration.images import Preprocessing
-from splitd.calibration.model.failures import cause
+from splitd.calibration.model.failures import cause, quiet
 from splitd.calibration.model.inputs import EXAMPLE_INPUTS, InputPart, declared_inputs
+from splitd.calibration.model.quantised import register_operators, unpacked
 from splitd.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def call_function(name: str, image_size: int | None, size: Size | None) -> Sourc
     assumed = declared is None and own is None and size is None
     shape = size or (own.size if own is not None else (_RGB_CHANNELS, DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE))
     inputs = _resized(name, declared or (InputPart(shape),), image_size)
-    return Source(module, inputs, _fitted(own, inputs), assumed=assumed)
+    return Source(unpacked(module), inputs, _fitted(own, inputs), assumed=assumed)
 
 
 def open_program(path: Path, image_size: int | None) -> Source:
@@ -116,18 +117,13 @@ def _fitted(own: Preprocessing | None, inputs: tuple[InputPart, ...]) -> Preproc
 
 
 def _load_program(path: Path, extra: dict[str, str]) -> ExportedProgram:
-    # Registers the operators of quantised programs (quantize_per_tensor and the like), which are not there before.
-    importlib.import_module("torch.ao.quantization.fx._decomposed")
-    quiet = logging.getLogger("torch.export")
-    level = quiet.level
-    quiet.setLevel(logging.CRITICAL)  # it logs pages for each operator that it does not know
+    register_operators()
     try:
-        return torch.export.load(path, extra_files=extra)
+        with quiet():  # it logs pages for each operator that it does not know
+            return torch.export.load(path, extra_files=extra)
     except Exception as error:  # a damaged archive fails in many ways
         log.debug("torch.export.load failed", exc_info=error)
         raise ModelError(f"{path} is no program of torch.export: {cause(error)}") from error
-    finally:
-        quiet.setLevel(level)
 
 
 def _program_inputs(path: Path, program: ExportedProgram) -> tuple[InputPart, ...]:
