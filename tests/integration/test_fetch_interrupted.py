@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from splitd.errors import PeerError, SplitdError, WireError
 from splitd.transport.device.fetch import FetchedBundle, FetchProgress
-from splitd.transport.wire.limits import KIB, MIB
-from splitd.transport.wire.messages import FilePart, GetFile, Message
+from splitd.transport.wire import frames as wire
+from splitd.transport.wire.limits import KIB, MIB, EndpointLimits
+from splitd.transport.wire.messages import FilePart, GetFile, Message, Offer
 from tests.support.fetching import (
     CONTENT,
+    HELLO,
     PATIENCE_S,
     StopError,
     Watch,
@@ -205,3 +208,29 @@ def test_a_server_that_offers_and_never_gives_is_waited_for_until_told_to_stop(t
     with lying(lambda get: asked.append(get) or []) as address, pytest.raises(StopError):
         fetch(address, tmp_path / "bundles", soon)
     assert len(asked) >= 2
+
+
+def test_a_device_that_acknowledges_nothing_gets_a_window_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    with serving(CONTENT, tmp_path) as server, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.connect(server.address)
+        socket.send_multipart(wire.encode(HELLO, epoch=0, request_id=1))
+        offered = wire.decode(socket.recv_multipart())
+        assert isinstance(offered.message, Offer)
+        get = wire.encode(GetFile(offered.message.file_digest, 0, len(CONTENT)), epoch=offered.epoch, request_id=2)
+        socket.send_multipart(get)
+        assert fetch(server.address, tmp_path / "bundles").path.read_bytes() == CONTENT
+        came = sum(len(message.payload) for message in drained(socket) if isinstance(message, FilePart))
+        assert came == EndpointLimits().file_window_bytes
+        for _ in range(1000):  # a flood: the first of them costs the device its place
+            socket.send_multipart(get)
+        until(lambda: server.clients() == ())
+        assert fetch(server.address, tmp_path / "others").is_new
+
+
+def drained(socket: zmq.Socket[bytes]) -> list[Message]:
+    """All that comes until nothing has come for a while."""
+    found = []
+    while socket.poll(300):
+        found.append(wire.decode(socket.recv_multipart()).message)
+    return found
