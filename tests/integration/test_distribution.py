@@ -13,6 +13,7 @@ import pytest
 from splitd import __version__
 from tests.distribution import (
     Archives,
+    closure,
     link_distributions,
     make_environment,
     requirements_of,
@@ -34,15 +35,30 @@ assert np.abs(back - tensor).max() < 0.01, np.abs(back - tensor).max()
 print(select.load_backend().NAME)
 """
 
+BUNDLE_AT_WORK = """
+import sys
+from pathlib import Path
+from splitd.calibration.bundle import open_bundle, prove_runner
+from splitd.calibration.executors import EXECUTORS
 
+bundle = open_bundle(Path(sys.argv[1]))
+print(prove_runner(bundle, EXECUTORS["onnxruntime"].build(bundle, device="cpu", threads=1, cache_dir=None)))
+"""
+GOLDEN = ROOT / "tests" / "support" / "bundles" / "golden.splitd"
+DRY_RUN = ("install", "--dry-run", "--no-index", "--disable-pip-version-check")
+
+DEVICE = "onnxruntime"  # the extra of a device
+MAX_INSTALLED_BYTES = 300e6
+# As JetPack 6 has it: older than the extra `models` asks for, and nowhere on PyPI.
+VENDORS_TORCH = "2.5.0a0+872d972e41.nv24.8"
 NOT_DATA = {".py", ".pyc", ".pyx", ".pxd", ".h", ".c", ".so"}
 
 
 @pytest.fixture(scope="module")
 def programs(archives: Archives, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a fresh environment with the wheel in it: what it requires is there, torch is not."""
+    """The programs of a fresh environment with the wheel in it, as on a device: an executor is there, torch is not."""
     base = tmp_path_factory.mktemp("elsewhere")
-    link_distributions(requirements_of(archives.wheel), base / "packages")
+    link_distributions(requirements_of(archives.wheel, DEVICE), base / "packages")
     programs = make_environment(base / "environment", sys.executable, base / "packages")
     run(str(programs / "pip"), "install", "--no-index", "--disable-pip-version-check", str(archives.wheel))
     return programs
@@ -103,8 +119,46 @@ def test_the_client_works_without_torch(programs: Path) -> None:
 
 
 def test_a_command_that_needs_torch_says_how_to_get_it(programs: Path) -> None:
-    with pytest.raises(AssertionError, match=r"pip install 'splitd\[torch\]'"):
+    with pytest.raises(AssertionError, match=r"pip install 'splitd\[models\]'"):
         run(str(programs / "splitd"), "inspect", "efficientnet_b0")
+
+
+def test_a_bundle_is_opened_and_run_without_torch(programs: Path) -> None:
+    assert "ant, bee, cat" in run(str(programs / "splitd"), "inspect", str(GOLDEN))
+    assert run(str(programs / "python"), "-c", BUNDLE_AT_WORK, str(GOLDEN)).split()[-1] == "0.0"
+
+
+def test_a_devices_packages_are_few_and_small(archives: Archives) -> None:
+    found = closure(requirements_of(archives.wheel, DEVICE))
+    assert not {"torch", "timm", "safetensors", "onnx", "scipy", "sympy"} & found.keys()
+    files = (Path(str(one.locate_file(file))) for one in found.values() for file in one.files or ())
+    installed = sum(file.stat().st_size for file in files if file.is_file())
+    assert installed + archives.wheel.stat().st_size < MAX_INSTALLED_BYTES
+
+
+@pytest.mark.parametrize("extra", [DEVICE, "openvino"])
+def test_pip_leaves_a_vendors_torch_alone(archives: Archives, tmp_path: Path, extra: str) -> None:
+    environment = beside_a_vendors_torch(archives, tmp_path, extra)
+    would = run(str(environment / "pip"), *DRY_RUN, f"splitd[{extra}] @ file://{archives.wheel}")
+    assert [line for line in would.splitlines() if line.startswith("Would install")] == [
+        f"Would install splitd-{__version__}"
+    ]
+
+
+def test_only_the_extra_for_models_asks_for_a_torch(archives: Archives, tmp_path: Path) -> None:
+    environment = beside_a_vendors_torch(archives, tmp_path, DEVICE)
+    with pytest.raises(AssertionError, match=r"torch|timm|safetensors"):
+        run(str(environment / "pip"), *DRY_RUN, f"splitd[models] @ file://{archives.wheel}")
+
+
+def beside_a_vendors_torch(archives: Archives, place: Path, extra: str) -> Path:
+    """An environment with all that `extra` needs, a vendor's torch, and no network; its folder of programs."""
+    link_distributions(requirements_of(archives.wheel, extra), place / "packages")
+    info = place / "packages" / f"torch-{VENDORS_TORCH}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {VENDORS_TORCH}\n")
+    (info / "RECORD").write_text("")
+    return make_environment(place / "environment", sys.executable, place / "packages")
 
 
 def test_configurations_can_be_checked_without_torch(programs: Path) -> None:

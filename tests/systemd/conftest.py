@@ -41,7 +41,8 @@ def container() -> Iterator[Container]:
 @pytest.fixture(scope="session")
 def installed(container: Container, archives: Archives) -> Container:
     """The container with splitd installed as the manual says, beside a torch that was there before, as on a Jetson."""
-    link_distributions(requirements_of(archives.wheel, "torch"), container.root / VENDOR_PACKAGES, SITE_PACKAGES)
+    packages = {*requirements_of(archives.wheel, "onnxruntime"), *requirements_of(archives.wheel, "models")}
+    link_distributions(packages, container.root / VENDOR_PACKAGES, SITE_PACKAGES)
     # A new environment brings an old setuptools, which some builds of torch then want newer. There is no network.
     repack("setuptools", container.root / "srv/index")
     folder = container.root / WHEEL_FOLDER
