@@ -23,6 +23,7 @@ from splitd.agent.client.documents import (
     Document,
     ErrorBody,
     ErrorDocument,
+    ExecutorView,
     Explanation,
     HistoryDocument,
     LinkDocument,
@@ -40,6 +41,7 @@ from splitd.agent.client.documents import (
     Splits,
     Status,
 )
+from splitd.agent.client.pack import pack_inputs
 from splitd.agent.client.protocol import (
     Answer,
     Item,
@@ -74,6 +76,7 @@ __all__ = [
     "Document",
     "ErrorBody",
     "ErrorDocument",
+    "ExecutorView",
     "Explanation",
     "HistoryDocument",
     "Item",
@@ -101,6 +104,7 @@ __all__ = [
     "encode_answer",
     "encode_error",
     "ms",
+    "pack_inputs",
     "rate",
     "release_socket",
     "request_id_of",

@@ -77,13 +77,20 @@ def kind_of(item: Item) -> Kind:
     )
 
 
+def as_float32(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return numbers of any dtype as float32; raises InputError for whole ones that it does not hold."""
+    if array.dtype.kind in "iu" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > MAX_WHOLE:
+        raise InputError(f"whole numbers cross as float32, which holds them up to {MAX_WHOLE}; these are larger")
+    return np.asarray(array, dtype="<f4")
+
+
 def encode_request(request: Request) -> list[bytes | memoryview]:
     """Return the frames of a request."""
     items = [
         {"kind": request.kind, "shape": None if isinstance(item, bytes) else list(item.shape)} for item in request.items
     ]
     header = {"v": PROTOCOL_VERSION, "id": request.request_id, "deadline_ms": request.deadline_ms, "items": items}
-    return [json.dumps(header).encode(), *(_item_frame(_as_float32(item)) for item in request.items)]
+    return [json.dumps(header).encode(), *(_item_frame(_as_sent(item)) for item in request.items)]
 
 
 def decode_request(frames: list[bytes]) -> Request:
@@ -198,13 +205,8 @@ def _parse_item(kind: Kind, shape: object, frame: bytes) -> Item:
     return np.frombuffer(frame, dtype=dtype).reshape(shape)
 
 
-def _as_float32(item: Item) -> Item:
-    """Return a prepared input of any dtype as float32; raises InputError for whole numbers that it cannot hold."""
-    if isinstance(item, bytes) or item.dtype == np.uint8:
-        return item
-    if item.dtype.kind in "iu" and item.size and max(abs(int(item.min())), abs(int(item.max()))) > MAX_WHOLE:
-        raise InputError(f"whole numbers cross as float32, which holds them up to {MAX_WHOLE}; these are larger")
-    return np.asarray(item, dtype="<f4")
+def _as_sent(item: Item) -> Item:
+    return item if isinstance(item, bytes) or item.dtype == np.uint8 else as_float32(item)
 
 
 def _item_frame(item: Item) -> bytes | memoryview:

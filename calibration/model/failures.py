@@ -23,8 +23,8 @@ _KNOWN = (
         "it works for one batch size only (a fixed number in reshape or view?)",
     ),
     (
-        r"__obj_flatten__|ScriptObject|PackedParams",
-        "it holds packed weights that torch.export cannot see; quantise it with torchao's pt2e and give the .pt2",
+        r"__obj_flatten__|ScriptObject|PackedParams|aten\.dequantize|quantize_per_tensor",
+        "torch.export cannot see torch.ao's quantised tensors; quantise it with torchao's pt2e and give the .pt2",
     ),
     (r"dynamo|torch\.compile|fullgraph", "it contains code that torch.export cannot follow"),
 )

@@ -96,7 +96,8 @@ class _PlainLayer(nn.Module):
         self.register_buffer("whole", weight.int_repr())
         self.register_buffer("scales", scales.to(torch.float32))
         self.register_buffer("zero_points", zeros.to(torch.int64))
-        self.register_buffer("bias", bias.detach().dequantize() if bias is not None and bias.is_quantized else bias)
+        self.bias: torch.Tensor | None
+        self.register_buffer("bias", None if bias is None else bias.detach())
         dynamic = ".dynamic." in f"{type(module).__module__}."
         self.rounded = nn.Identity() if dynamic else _Rounded(float(module.scale), int(module.zero_point))
         self.relu = relu

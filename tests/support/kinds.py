@@ -257,3 +257,16 @@ def one_for_all() -> nn.Module:
 
 def undeclared() -> nn.Module:
     return Undeclared()
+
+
+def quantised_by_fx() -> nn.Module:
+    from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = (torch.zeros(1, 3, SIDE, SIDE),)
+        prepared = quantize_fx.prepare_fx(Convolutions(3).eval(), get_default_qconfig_mapping("x86"), example)
+        prepared(torch.rand(4, 3, SIDE, SIDE))
+        module = quantize_fx.convert_fx(prepared)
+    module.example_inputs = example
+    return module
