@@ -59,10 +59,10 @@ def whole(most: int, *shape: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Kind:
-    """One row: how the network is named (in a folder for its files), what is handed in, and what it really takes.
+    """One row: how the network is named (in a folder for its files), what is handed in, and the eager network.
 
-    `expected` makes the eager network's inputs of what was handed in, where that is not images or one tensor. `tolerance`
-    is relative to the largest output: 0 for equal bits with torch.
+    `values` makes the eager network's inputs of prepared ones, where these are not one float32 tensor. `tolerance` is
+    relative to the largest output: 0 for equal bits with torch.
     """
 
     name: Callable[[Path], str]

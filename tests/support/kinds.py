@@ -192,8 +192,7 @@ def dynamically_quantised() -> nn.Module:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao announces its successor
-        module = quantization.quantize_dynamic(images().eval(), {nn.Linear}, dtype=torch.qint8)
-    return module
+        return quantization.quantize_dynamic(images().eval(), {nn.Linear}, dtype=torch.qint8)
 
 
 class _Statically(nn.Module):
