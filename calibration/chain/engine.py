@@ -87,6 +87,7 @@ class Engine:
             if found != expected:
                 raise ModelError(f"at {name} cross {list(found)}, not {list(expected)}; this network cannot be split")
             live = self.runner.segment(k, live) if k < self.last else live
+        self.runner.trim()
 
     def to_input(self, batch: Array) -> Live:
         """Return the network's input for uint8 images (B, H, W, 3) or prepared tensors.

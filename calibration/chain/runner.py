@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -53,7 +55,16 @@ class Runner(Protocol):
     def stopwatch(self) -> Stopwatch:
         """Return what takes the time between pieces of this runner's work."""
 
+    def trim(self) -> None:
+        """Give the memory back to the system that only larger batches needed; the next batch takes a little longer."""
+
 
 def contiguous(array: Array) -> Array:
     """Return the array itself where runtimes can use its memory, else a copy (it is read-only, or has gaps)."""
     return array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
+
+
+def release_heap() -> None:
+    """Give free pages of the C heap back to the system; with a C library that cannot, do nothing."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc's own

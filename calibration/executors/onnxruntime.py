@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from splitd.calibration.chain import Array, CpuStopwatch, Live, Runner, Stopwatch
-from splitd.calibration.chain.runner import contiguous
+from splitd.calibration.chain.runner import contiguous, release_heap
 from splitd.calibration.executors.onnx_pieces import make_onnx, onnx_shelf
 from splitd.calibration.executors.protocols import Availability, BuildPlan, Executor, Found, Missing, Piece
 from splitd.errors import ModelError
@@ -30,10 +33,14 @@ class OnnxRunner:
 
     name = NAME
 
-    def __init__(self, sessions: Sequence[InferenceSession], *, runtime: str, device: str, threads: int) -> None:
+    def __init__(
+        self, sessions: Sequence[InferenceSession], *, runtime: str, device: str, threads: int, shrinking: Any
+    ) -> None:
+        """Take sessions with one arena; `shrinking` are the options of a run that shrinks it at its end."""
         self.version = runtime
         self.device = device
         self.threads = threads
+        self._first, self._shrinking = sessions[0], shrinking
         self._segments = [(session.run, tuple(one.name for one in session.get_inputs())) for session in sessions]
 
     def segment(self, i: int, live: Live) -> Live:
@@ -61,6 +68,15 @@ class OnnxRunner:
         """See Runner."""
         return CpuStopwatch()
 
+    def trim(self) -> None:
+        """See Runner. An arena shrinks at the end of a run only: one sample of zeros goes through the first segment."""
+        sample = {
+            one.name: np.zeros([size if isinstance(size, int) else 1 for size in one.shape], np.float32)
+            for one in self._first.get_inputs()
+        }
+        self._first.run(None, sample, self._shrinking)
+        release_heap()
+
 
 def find(device: str) -> Availability:
     """Tell whether it is installed; for a GPU, whether the installed build has a provider for it."""
@@ -87,7 +103,9 @@ def load(plan: BuildPlan, piece: Piece) -> Runner:
             raise ModelError(
                 f"onnxruntime cannot run segment {i} ({plan.source.description.names[i]}): {error}"
             ) from error
-    return OnnxRunner(sessions, runtime=_version(), device=plan.device, threads=count)
+    shrinking = onnxruntime.RunOptions()
+    shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return OnnxRunner(sessions, runtime=_version(), device=plan.device, threads=count, shrinking=shrinking)
 
 
 def _options(onnxruntime: Any, threads: int) -> Any:
@@ -97,7 +115,21 @@ def _options(onnxruntime: Any, threads: int) -> Any:
     # A pool that spins after a segment takes the processor from encoding, sending and the other sessions' pools.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    # One arena for all sessions of the process, and blocks taken as they are needed: efficientnet_b0 in 16 pieces takes
+    # 247 MB after a batch of 8. With an arena and planned blocks for each session it took 630 MB, and was no faster.
+    _share_arena(onnxruntime)
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False
     return options
+
+
+@cache
+def _share_arena(onnxruntime: Any) -> None:
+    """Register the process's arena, once."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, None)
 
 
 def _providers(plan: BuildPlan) -> list[Any]:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from splitd.calibration.chain import Array, CpuStopwatch, Live, Runner, Stopwatch
-from splitd.calibration.chain.runner import contiguous
+from splitd.calibration.chain.runner import contiguous, release_heap
 from splitd.calibration.executors.onnx_pieces import make_onnx, onnx_shelf
 from splitd.calibration.executors.protocols import Availability, BuildPlan, Executor, Found, Missing, Piece
 from splitd.errors import ModelError
@@ -48,6 +48,10 @@ class OpenvinoRunner:
     def stopwatch(self) -> Stopwatch:
         """See Runner."""
         return CpuStopwatch()
+
+    def trim(self) -> None:
+        """See Runner. A request keeps buffers for its largest batch; the heap's free pages go."""
+        release_heap()
 
 
 def find(device: str) -> Availability:

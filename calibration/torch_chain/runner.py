@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 
 from splitd.calibration.chain import Array, CpuStopwatch, Live, Stopwatch
-from splitd.calibration.chain.runner import contiguous
+from splitd.calibration.chain.runner import contiguous, release_heap
 from splitd.calibration.torch_chain.partition import Partition
 from splitd.errors import ConfigError
 
@@ -56,6 +56,12 @@ class TorchRunner:
     def stopwatch(self) -> Stopwatch:
         """See Runner."""
         return CudaStopwatch(self._device) if self._device.type == "cuda" else CpuStopwatch()
+
+    def trim(self) -> None:
+        """See Runner."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        release_heap()
 
 
 class CudaStopwatch:
