@@ -77,6 +77,23 @@ class DeviceView(Part):
     name: str = Field(description="`cpu`, `cuda` or `cuda:N`")
     threads: int | None = Field(description="CPU threads")
     throttle: float | None = Field(description="share of full speed when a slower device is emulated, else null")
+    executor: str | None = Field(None, description="what runs the network; null until it is loaded")
+
+
+class ExecutorView(Part):
+    """One executor: whether it may run the network here, and what it takes."""
+
+    name: str
+    version: str = Field(description="`-` where it is not installed")
+    verdict: Literal["reference", "agrees", "disagrees", "failed", "missing", "untried"]
+    reason: str | None = Field(description="why it is not used, how far it is made, or how to get it")
+    relative_error: float | None = Field(description="largest difference of an output, as a share of the largest value")
+    kl: float | None = Field(
+        description="KL divergence of the classes from the reference's, nats; null without classes"
+    )
+    batch_sizes: tuple[int, ...] = Field(description="what the times belong to")
+    head_s: tuple[float, ...] = Field(description="the whole network with preparation; empty where it was not timed")
+    tail_s: tuple[float, ...] = Field(description="the whole network without preparation")
 
 
 class Status(Document):
@@ -91,6 +108,7 @@ class Status(Document):
     uptime_s: float = Field(description="since the daemon was started")
     model: ModelView
     device: DeviceView
+    executors: tuple[ExecutorView, ...] = Field((), description="all that could run the network, side by side")
 
 
 class PeerView(Part):

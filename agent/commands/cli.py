@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "where a model or a bundle can be cut, and what would cross",
     "export": "one file for a network, to run where there is no torch",
     "calibrate": "measure this machine, show and save the profile",
+    "executors": "what can run a network here, and how to get the rest",
     "study": "the paper's grid: best splits, gains, plots",
     "replay": "replay link traces against a profile and compare policies",
     "check-config": "every fault of a configuration file",

@@ -27,6 +27,7 @@ from splitd.agent.client import (
     rate,
     size,
 )
+from splitd.agent.commands.executor_tables import executor_line
 
 SHOWN_CHANNELS = 4  # of a network's mean and deviation; the document has all
 
@@ -48,6 +49,7 @@ def status(document: AgentStatus | ServerStatus) -> RenderableType:
     rows.add_row("model", f"{model.name} ({model.weights}), digest {model.digest[:12]}")
     rows.add_row("input", _input(model))
     rows.add_row("device", f"{device.name}, {device.threads} thread(s){emulated}")
+    rows.add_row("executor", executor_line(document.executors, device.executor))
     if isinstance(document, AgentStatus):
         _agent_rows(rows, document)
     else:

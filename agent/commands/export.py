@@ -68,6 +68,9 @@ class Exported:
     def torch_chain(self) -> None:
         """Return None, so that what runs is what was exported."""
 
+    def reference(self) -> None:
+        """Return None: it is compared with the network itself, cut by cut."""
+
 
 @click.command("export", short_help="one file for a network, to run where there is no torch")
 @click.argument("model")

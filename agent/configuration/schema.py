@@ -142,11 +142,16 @@ class ModelConfig(Section):
         return self.name if self.bundle is None else str(self.bundle)
 
 
+ExecutorChoice = Literal["auto", "torch", "onnxruntime", "openvino", "inductor", "tensorrt"]
+"""`auto` and the names of `calibration.executors.EXECUTORS`, which would take numpy and more to import."""
+
+
 class DeviceConfig(Section):
     """The processor that runs the engine."""
 
     name: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")
-    threads: PositiveInt | None = Field(None, description="CPU threads for the network; default: torch's choice")
+    executor: ExecutorChoice = Field("auto", description="what runs the network; auto: the fastest that agrees")
+    threads: PositiveInt | None = Field(None, description="CPU threads for the network; default: the executor's choice")
     throttle: Share | None = Field(None, description="run at this share of full speed, to emulate a slower device")
 
 

@@ -27,12 +27,12 @@ from splitd.agent.runtime import (
     Routes,
     View,
     accuracy_settings,
-    open_engine,
+    open_selection,
     starting_routes,
 )
 from splitd.calibration.accuracy import Guard, obtain_guard
 from splitd.calibration.chain import Engine
-from splitd.calibration.measure import Obtained
+from splitd.calibration.measure import Obtained, Selection
 from splitd.calibration.profile import CrossingKey, LatencyProfile, ProfilePair, pair_path
 from splitd.errors import ProfileError, UsageError
 from splitd.transport.device import Session
@@ -53,7 +53,7 @@ class AgentDaemon:
         self._config = config
         self._history = History()
         self._metrics = AgentMetrics()
-        self._loaded: Engine | None = None  # only for the status; whoever runs the network is given it
+        self._loaded: Selection | None = None  # only for the status; whoever runs the network is given it
 
     def start(self) -> RunningAgent:
         """Load, calibrate, connect, accept requests; what was opened is closed again when that fails half-way."""
@@ -63,8 +63,8 @@ class AgentDaemon:
             intake = Intake(config.intake)  # a taken socket is noticed before minutes of calibration
             opened.callback(intake.close)
             keys = client_keys(config)  # and so is a missing key
-            engine, obtained, guard = self._measure(with_network(config, keys, phase.starting))
-            recorder = _recorder(config)
+            selection, obtained, guard = self._measure(with_network(config, keys, phase.starting))
+            engine, recorder = selection.engine, _recorder(config)
             session = _session(config, engine, keys, recorder)
             steering = Steering(
                 _decider(config, engine, obtained.profile, guard, recorder),
@@ -83,21 +83,24 @@ class AgentDaemon:
             pipeline.start()
             intake.start()
             phase.set("ready", f"profile {obtained.source}")
-            return RunningAgent(
+            running = RunningAgent(
                 path=self._path,
                 config=config,
                 phase=phase,
                 history=self._history,
                 metrics=self._metrics,
-                engine=engine,
+                selection=selection,
                 obtained=obtained,
                 session=session,
                 steering=steering,
                 intake=intake,
                 pipeline=pipeline,
                 save_recording=_no_recording if recorder is None else partial(_save_recording, config, recorder),
-                opened=opened.pop_all(),
+                opened=contextlib.ExitStack(),
             )
+            opened.callback(running.improve().stop)  # the first to end: it must switch nothing that is being closed
+            running.opened = opened.pop_all()
+            return running
 
     def routes(self) -> Routes:
         """Return what the control socket serves until the agent is ready."""
@@ -107,12 +110,14 @@ class AgentDaemon:
         }
         return starting_routes("agent", self.phase, shown, self._metrics.render)
 
-    def _measure(self, config: AgentConfig) -> tuple[Engine, Obtained, Guard]:
+    def _measure(self, config: AgentConfig) -> tuple[Selection, Obtained, Guard]:
         """Load the network, prove that it can be split, measure times and accuracy: minutes, the first time."""
         self.phase.starting(f"loading {config.model.shown}")
-        engine = self._loaded = open_engine(config)
+        selection = self._loaded = open_selection(config)
         self.phase.check()
+        engine = selection.engine
         engine.verify()
+        selection.settle(self.phase.calibrating)
         obtained = calibrate(config, engine, self.phase, fresh=False)
         guard = obtain_guard(
             engine,
@@ -121,7 +126,7 @@ class AgentDaemon:
             progress=self.phase.calibrating,
         )
         log.info("accuracy: %s", guard.basis)
-        return engine, obtained, guard
+        return selection, obtained, guard
 
 
 def _decider(

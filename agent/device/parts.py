@@ -13,7 +13,7 @@ from splitd.agent.device.pipeline import Pipeline
 from splitd.agent.device.steering import Steering
 from splitd.agent.runtime import AgentMetrics, History, Phase
 from splitd.calibration.chain import Engine
-from splitd.calibration.measure import Obtained
+from splitd.calibration.measure import Obtained, Selection
 from splitd.transport.device import Session
 
 
@@ -31,7 +31,7 @@ class AgentParts:
     phase: Phase
     history: History
     metrics: AgentMetrics
-    engine: Engine
+    selection: Selection
     obtained: Obtained
     session: Session
     steering: Steering
@@ -39,3 +39,8 @@ class AgentParts:
     pipeline: Pipeline
     save_recording: Callable[[], Path]
     opened: contextlib.ExitStack
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network."""
+        return self.selection.engine

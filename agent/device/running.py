@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,11 +13,12 @@ from splitd.agent.client import ChangeAnswer, PinBody
 from splitd.agent.configuration import AgentConfig, PlannerSection, load_config, reloaded
 from splitd.agent.device import views
 from splitd.agent.device.parts import AgentParts
-from splitd.agent.runtime import Phase, Routes, calibration_settings
-from splitd.calibration.chain import Engine
+from splitd.agent.runtime import Improver, Phase, Routes, calibration_settings
+from splitd.calibration.chain import Engine, Runner
 from splitd.calibration.measure import Obtained, obtain_profile
 from splitd.errors import OverloadError, UsageError
 
+ERRAND_POLL_S = 0.1
 DRAIN_S = 10.0  # what is in flight when the agent is told to stop gets this long: as long as a request's own deadline
 
 
@@ -95,6 +97,27 @@ class RunningAgent(AgentParts):
         finally:  # a calibration that failed leaves the old profile in use
             self.phase.set("ready", f"profile {self.obtained.source}")
 
+    def improve(self) -> Improver:
+        """Begin to try the executors that were not at hand at the start, while requests are served."""
+        improver = Improver(
+            self.selection,
+            self.path,
+            measure=partial(calibrate_quietly, self.config),
+            switch=self._switch,
+            activity=lambda: self.pipeline.answered + self.pipeline.failed + self.intake.queued(),
+        )
+        improver.start()
+        return improver
+
+    def _switch(self, runner: Runner, obtained: Obtained) -> None:
+        def switch() -> None:
+            self.engine.runner, self.obtained = runner, obtained
+            self.steering.replace_profile(obtained.profile)
+
+        while not self.pipeline.between_batches(switch):  # a recalibration is under way
+            self.phase.check()
+            time.sleep(ERRAND_POLL_S)
+
     def _render_metrics(self) -> bytes:
         link = self.session.link()
         self.metrics.rate.set(link.up.p50 if link.up else float("nan"))
@@ -112,6 +135,11 @@ def calibrate(config: AgentConfig, engine: Engine, phase: Phase, *, fresh: bool)
         fresh=fresh,
         progress=phase.calibrating,
     )
+
+
+def calibrate_quietly(config: AgentConfig, engine: Engine) -> Obtained:
+    """Return the latency profile of an engine that is not in use yet."""
+    return obtain_profile(engine, calibration_settings(config), state_dir=config.calibration.state_dir)
 
 
 def live_keys(old: PlannerSection, new: PlannerSection) -> tuple[str, ...]:

@@ -28,8 +28,18 @@ from splitd.agent.client import (
 from splitd.agent.configuration import AgentConfig
 from splitd.agent.decide import CandidateCost, Scored
 from splitd.agent.device.parts import AgentParts
-from splitd.agent.runtime import History, Phase, Query, configured_model, device_view, loaded_model, positive, whole
-from splitd.calibration.chain import Engine
+from splitd.agent.runtime import (
+    History,
+    Phase,
+    Query,
+    configured_model,
+    device_view,
+    executor_views,
+    loaded_model,
+    positive,
+    whole,
+)
+from splitd.calibration.measure import Selection
 from splitd.transport.estimate import LinkEstimate, Quantiles
 
 RECORDS_SHOWN = 20  # of the history, unless another number is asked for
@@ -50,8 +60,9 @@ NO_COUNTERS = AgentCounters(
 )
 
 
-def starting(config: AgentConfig, phase: Phase, engine: Engine | None) -> AgentStatus:
-    """Return the state at a glance before the agent is ready; the engine is None until it is loaded."""
+def starting(config: AgentConfig, phase: Phase, selection: Selection | None) -> AgentStatus:
+    """Return the state at a glance before the agent is ready; the selection is None until it is loaded."""
+    engine = selection.engine if selection else None
     return AgentStatus(
         version=__version__,
         pid=os.getpid(),
@@ -59,7 +70,8 @@ def starting(config: AgentConfig, phase: Phase, engine: Engine | None) -> AgentS
         state_text=phase.text,
         uptime_s=phase.uptime_s,
         model=loaded_model(config.model, engine) if engine else configured_model(config.model),
-        device=device_view(config.device, engine.threads if engine else config.device.threads),
+        device=device_view(config.device, engine),
+        executors=executor_views(selection) if selection else (),
         profile=None,
         server=PeerView(address=config.server.address, state="not connected yet", error=None, name=None),
         link=NO_LINK,
@@ -94,7 +106,7 @@ def status(agent: AgentParts) -> AgentStatus:
         "counters": _counters(agent),
         "regret": agent.history.regret(),
     }
-    return starting(agent.config, agent.phase, agent.engine).model_copy(update=known)
+    return starting(agent.config, agent.phase, agent.selection).model_copy(update=known)
 
 
 def splits(agent: AgentParts, query: Query) -> Splits:

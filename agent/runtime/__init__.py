@@ -5,16 +5,26 @@ Nothing here knows what a daemon is for.
 
 from splitd.agent.runtime.control import Routes, View, starting_routes
 from splitd.agent.runtime.history import History
+from splitd.agent.runtime.improver import Improver
 from splitd.agent.runtime.logs import set_up_logging
 from splitd.agent.runtime.metrics import AgentMetrics, ServerMetrics
 from splitd.agent.runtime.phase import Phase, StoppedError
 from splitd.agent.runtime.service import run
-from splitd.agent.runtime.settings import accuracy_settings, calibration_settings, open_engine
-from splitd.agent.runtime.views import Query, configured_model, device_view, loaded_model, positive, whole
+from splitd.agent.runtime.settings import accuracy_settings, calibration_settings, open_selection
+from splitd.agent.runtime.views import (
+    Query,
+    configured_model,
+    device_view,
+    executor_views,
+    loaded_model,
+    positive,
+    whole,
+)
 
 __all__ = [
     "AgentMetrics",
     "History",
+    "Improver",
     "Phase",
     "Query",
     "Routes",
@@ -25,8 +35,9 @@ __all__ = [
     "calibration_settings",
     "configured_model",
     "device_view",
+    "executor_views",
     "loaded_model",
-    "open_engine",
+    "open_selection",
     "positive",
     "run",
     "set_up_logging",

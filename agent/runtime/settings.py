@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from splitd.agent.configuration import AgentConfig, PreprocessingSection, ServerConfig
 from splitd.calibration.accuracy import AccuracySettings
 from splitd.calibration.bundle import open_bundle, prove_runner
-from splitd.calibration.chain import Engine
-from splitd.calibration.executors import EXECUTORS
+from splitd.calibration.executors import SegmentSource
 from splitd.calibration.images import PreprocessingChoice
-from splitd.calibration.measure import CalibrationSettings
+from splitd.calibration.measure import CalibrationSettings, Selection, SelectionSettings
 from splitd.native.spec import RAW
 
 
-def open_engine(config: AgentConfig | ServerConfig) -> Engine:
-    """Return the configured network on the configured device, proved to be divisible; raises ModelError or ConfigError.
+def open_selection(config: AgentConfig | ServerConfig, *, fresh: bool = False) -> Selection:
+    """Return the configured network on the configured device, proved to be divisible, and what may run it.
 
     torch and timm are loaded only where the configuration names a model: a device that runs from a bundle has neither.
+    `fresh` forgets what the last start found out of the executors.
+
+    Raises:
+        ModelError: The network cannot be loaded, cut or run.
+        ConfigError: There is no such device, or no such executor here.
     """
-    return _from_model(config) if config.model.bundle is None else _from_bundle(config, config.model.bundle)
+    if config.model.bundle is None:
+        return Selection(_open_model(config), selection_settings(config), fresh=fresh)
+    bundle = open_bundle(config.model.bundle)
+    selection = Selection(bundle, selection_settings(config), fresh=fresh)
+    prove_runner(bundle, selection.engine.runner)
+    return selection
 
 
-def _from_bundle(config: AgentConfig | ServerConfig, path: Path) -> Engine:
-    device = config.device
-    bundle = open_bundle(path)
-    runner = EXECUTORS["onnxruntime"].build(bundle, device=device.name, threads=device.threads, cache_dir=None)
-    prove_runner(bundle, runner)
-    return Engine(bundle.description, runner, device.throttle)
+def selection_settings(config: AgentConfig | ServerConfig) -> SelectionSettings:
+    """Return what the executor is chosen from, and for what."""
+    return SelectionSettings(
+        state_dir=config.calibration.state_dir,
+        wanted=config.device.executor,
+        device=config.device.name,
+        threads=config.device.threads,
+        throttle=config.device.throttle,
+        batch_sizes=config.calibration.batch_sizes,
+        repeats=config.calibration.repeats,
+    )
 
 
-def _from_model(config: AgentConfig | ServerConfig) -> Engine:
+def _open_model(config: AgentConfig | ServerConfig) -> SegmentSource:
     from splitd.calibration.model import ModelSpec  # noqa: PLC0415
-    from splitd.calibration.torch_chain import TorchRunner, open_torch  # noqa: PLC0415
+    from splitd.calibration.torch_chain import open_torch  # noqa: PLC0415
 
     model, device = config.model, config.device
     source = open_torch(
@@ -42,7 +54,7 @@ def _from_model(config: AgentConfig | ServerConfig) -> Engine:
         cuts=config.planner.cuts if isinstance(config, AgentConfig) else config.cuts,
     )
     source.verify()
-    return Engine(source.description, TorchRunner(source.partition, source.device), device.throttle)
+    return source
 
 
 def preprocessing_choice(section: PreprocessingSection | None) -> PreprocessingChoice | None:

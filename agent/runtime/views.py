@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from splitd.agent.client import DeviceView, ModelView, PreprocessingView
+from splitd.agent.client import DeviceView, ExecutorView, ModelView, PreprocessingView
 from splitd.agent.configuration import DeviceConfig, ModelConfig
 from splitd.calibration.chain import Engine
+from splitd.calibration.measure import Selection, Trial
 from splitd.errors import UsageError
 
 MAX_COUNT = 256  # the largest batch of any configuration; also bounds what one answer may hold
@@ -36,10 +37,12 @@ def loaded_model(config: ModelConfig, engine: Engine) -> ModelView:
     )
 
 
-def device_view(config: DeviceConfig, threads: int | None) -> DeviceView:
+def device_view(config: DeviceConfig, engine: Engine | None) -> DeviceView:
     """Return what it runs on; `throttle` is None unless a slower device is emulated."""
+    threads = engine.threads if engine else config.threads
     throttle = config.throttle if config.throttle and config.throttle < 1 else None
-    return DeviceView(name=config.name, threads=threads, throttle=throttle)
+    executor = engine.runner.name if engine else None
+    return DeviceView(name=config.name, threads=threads, throttle=throttle, executor=executor)
 
 
 def whole(query: Query, name: str) -> int | None:
@@ -65,3 +68,25 @@ def positive(query: Query, name: str) -> float | None:
     if not 0 < value < float("inf"):
         raise UsageError(f"{name}: a positive number of bytes per second, not {text!r}")
     return value
+
+
+def executor_views(selection: Selection) -> tuple[ExecutorView, ...]:
+    """Return all executors side by side, and how far those are that are still being made."""
+    return tuple(
+        ExecutorView(
+            name=trial.executor,
+            version=trial.version,
+            verdict=trial.verdict,
+            reason=_made(selection, trial) if trial.verdict == "untried" else trial.reason,
+            relative_error=trial.relative_error,
+            kl=trial.kl,
+            batch_sizes=selection.batch_sizes,
+            head_s=trial.head_s,
+            tail_s=trial.tail_s,
+        )
+        for trial in selection.trials.values()
+    )
+
+
+def _made(selection: Selection, trial: Trial) -> str:
+    return f"{selection.made(trial.executor)} of {selection.segments} segments made"

@@ -16,7 +16,7 @@ from splitd.agent.runtime import (
     Routes,
     ServerMetrics,
     calibration_settings,
-    open_engine,
+    open_selection,
     starting_routes,
 )
 from splitd.agent.server import views
@@ -27,7 +27,7 @@ from splitd.agent.server.running import RunningServer
 from splitd.agent.server.tail_times import TailTimes
 from splitd.agent.server.worker import Worker
 from splitd.calibration.chain import Engine
-from splitd.calibration.measure import obtain_profile
+from splitd.calibration.measure import Selection, obtain_profile
 from splitd.transport.server import BundleOffer, Endpoint
 from splitd.transport.wire import AllowList, EndpointLimits, KeyPair, ServerLoad, load_pair, names_hash
 
@@ -42,16 +42,18 @@ class ServerDaemon:
         self._path = path
         self._config = config
         self._metrics = ServerMetrics()
-        self._loaded: Engine | None = None  # only for the status; whoever runs the network is given it
+        self._loaded: Selection | None = None  # only for the status; whoever runs the network is given it
 
     def start(self) -> RunningServer:
         """Load, calibrate, listen; what was opened is closed again when that fails half-way."""
         config, phase = self._config, self.phase
         phase.set("starting", f"loading {config.model.shown}")
         keys = _keys(config)  # a missing key file is noticed before minutes of calibration
-        engine = self._loaded = open_engine(config)
+        selection = self._loaded = open_selection(config)
         phase.check()
+        engine = selection.engine
         engine.verify()
+        selection.settle(phase.calibrating)
         obtained = obtain_profile(
             engine,
             calibration_settings(config),
@@ -73,19 +75,23 @@ class ServerDaemon:
             opened.callback(worker.stop)
             endpoint.start()
             phase.set("ready", f"listening on {config.bind}, profile {obtained.source}")
-            return RunningServer(
+            running = RunningServer(
                 path=self._path,
                 config=config,
                 phase=phase,
                 metrics=self._metrics,
-                engine=engine,
+                selection=selection,
+                times=times,
                 queue=queue,
                 ledger=ledger,
                 worker=worker,
                 endpoint=endpoint,
                 allow=keys.allow,
-                opened=opened.pop_all(),
+                opened=contextlib.ExitStack(),
             )
+            opened.callback(running.improve().stop)  # the first to end: it must switch nothing that is being closed
+            running.opened = opened.pop_all()
+            return running
 
     def routes(self) -> Routes:
         """Return what the control socket serves until the server is ready."""
@@ -117,15 +123,15 @@ def _endpoint(
     config: ServerConfig, engine: Engine, admission: Admission, keys: _Keys, offer: BundleOffer | None
 ) -> Endpoint:
     """Bind the socket for devices; raises ConfigError when the address cannot be had."""
-    queue, profile = admission.queue, admission.times.profile
+    queue = admission.queue
     limits = EndpointLimits(
         max_clients=config.limits.max_clients,
         max_pending_bytes_per_client=int(config.limits.max_memory_mb_per_client * MIB),
     )
-    welcome = {"name": socket.gethostname(), "version": __version__, "profile": profile.to_json()}
+    known = {"name": socket.gethostname(), "version": __version__}
     return Endpoint(
         config.bind,
-        lambda: welcome,
+        lambda: {**known, "profile": admission.times.profile.to_json()},
         model_digest=engine.digest,
         cut_names_hash=names_hash(engine.names),
         keys=keys.own,

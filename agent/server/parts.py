@@ -11,8 +11,10 @@ from splitd.agent.runtime import Phase, ServerMetrics
 from splitd.agent.server.admission import Admitted
 from splitd.agent.server.ledger import Ledger
 from splitd.agent.server.queue import WorkQueue
+from splitd.agent.server.tail_times import TailTimes
 from splitd.agent.server.worker import Worker
 from splitd.calibration.chain import Engine
+from splitd.calibration.measure import Selection
 from splitd.transport.server import Endpoint
 from splitd.transport.wire import AllowList
 
@@ -29,10 +31,16 @@ class ServerParts:
     config: ServerConfig
     phase: Phase
     metrics: ServerMetrics
-    engine: Engine
+    selection: Selection
+    times: TailTimes
     queue: WorkQueue[Admitted]
     ledger: Ledger
     worker: Worker
     endpoint: Endpoint
     allow: AllowList | None
     opened: contextlib.ExitStack
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the tails."""
+        return self.selection.engine

@@ -7,9 +7,11 @@ from typing import Any
 
 from splitd.agent.client import ChangeAnswer
 from splitd.agent.configuration import ServerConfig, load_config, reloaded
-from splitd.agent.runtime import Routes
+from splitd.agent.runtime import Improver, Routes, calibration_settings
 from splitd.agent.server import views
 from splitd.agent.server.parts import ServerParts
+from splitd.calibration.chain import Engine, Runner
+from splitd.calibration.measure import Obtained, obtain_profile
 
 DRAIN_S = 10.0  # what is queued when the server is told to stop gets this long
 
@@ -47,6 +49,29 @@ class RunningServer(ServerParts):
             changes={"reload": self._reload},
             metrics=self.metrics.render,
         )
+
+    def improve(self) -> Improver:
+        """Begin to try the executors that were not at hand at the start, while requests are served."""
+        improver = Improver(
+            self.selection,
+            self.path,
+            measure=self._measure,
+            switch=self._switch,
+            activity=lambda: sum(self.ledger.totals()) + len(self.queue),
+        )
+        improver.start()
+        return improver
+
+    def _measure(self, engine: Engine) -> Obtained:
+        state_dir = self.config.calibration.state_dir
+        return obtain_profile(engine, calibration_settings(self.config), state_dir=state_dir)
+
+    def _switch(self, runner: Runner, obtained: Obtained) -> None:
+        def switch() -> None:
+            self.engine.runner = runner
+            self.times.replace_profile(obtained.profile)
+
+        self.worker.between_requests(switch)
 
     def _reload(self, _body: Mapping[str, Any]) -> ChangeAnswer:
         return ChangeAnswer(message=self.reload())

@@ -22,6 +22,12 @@ class TailTimes:
         with self._lock:
             return self.profile.tail_s(cut, batch) * self._speed.estimate(now_s).p50
 
+    def replace_profile(self, profile: LatencyProfile) -> None:
+        """Plan with another profile from now on; what was learnt of the processor's speed belonged to the old one."""
+        with self._lock:
+            self.profile = profile
+            self._speed = guarded(SpeedFactor(), self._lock, "the processor's speed factor")
+
     def observe(self, now_s: float, measured_s: float, cut: int, batch: int) -> None:
         """Take in what one tail took."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -51,6 +52,7 @@ class Worker:
         self._ledger = ledger
         self._clock = clock
         self._stopping = threading.Event()
+        self._errands: deque[Callable[[], None]] = deque()
         self._thread = threading.Thread(target=self._loop, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -62,6 +64,10 @@ class Worker:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(JOIN_S)
+
+    def between_requests(self, errand: Callable[[], None]) -> None:
+        """Have the worker's thread run something, which must not fail, before its next request."""
+        self._errands.append(errand)
 
     def alive(self) -> bool:
         """Tell whether work gets on."""
@@ -81,6 +87,8 @@ class Worker:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             queued = self._queue.get(POLL_S)
+            while self._errands:
+                self._errands.popleft()()
             if queued is None:
                 continue
             try:

@@ -47,8 +47,8 @@ class Selection:
         problems: What was wrong with the state directory, in words.
     """
 
-    def __init__(self, source: SegmentSource, settings: SelectionSettings) -> None:
-        """Find out what is installed, and build what was chosen the last time, or else the reference.
+    def __init__(self, source: SegmentSource, settings: SelectionSettings, *, fresh: bool = False) -> None:
+        """Find out what is installed, and build what was chosen the last time (not if `fresh`), or else the reference.
 
         Raises:
             ConfigError: The wanted executor is not there, or nothing can run this network.
@@ -63,7 +63,7 @@ class Selection:
         self.trials = {name: self._untried(EXECUTORS[name], found[name]) for name in EXECUTORS}
         self._check_wanted()
         self._built: dict[str, Runner] = {}
-        runner = self._remembered() or self._build(EXECUTORS[self._reference])
+        runner = (None if fresh else self._remembered()) or self._build(EXECUTORS[self._reference])
         self.engine = Engine(source.description, runner, settings.throttle)
 
     @property
@@ -83,6 +83,20 @@ class Selection:
         """Return the pending executors whose pieces must still be made, each with how many there are already."""
         counts = [(executor, executor.ready(self._plan)) for executor in self.pending()]
         return tuple((executor, ready) for executor, ready in counts if ready < self._plan.count)
+
+    @property
+    def segments(self) -> int:
+        """How many pieces each executor is made of."""
+        return self._plan.count
+
+    def made(self, name: str) -> int:
+        """Return how many pieces of an executor there are."""
+        return EXECUTORS[name].ready(self._plan)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """What the trials' times belong to."""
+        return tuple(sorted(set(self._settings.batch_sizes)))
 
     def make(self, executor: Executor, progress: Callable[[int, int], None]) -> None:
         """Make the executor's pieces and keep them; `progress` is told of how many of them. Raises ModelError."""

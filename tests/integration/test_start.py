@@ -34,7 +34,7 @@ def agent(home: Path, **changes: Any) -> AgentDaemon:
     config = {
         "server": {"address": f"tcp://127.0.0.1:{free_port()}"},
         "model": MODEL,
-        "device": {"threads": 1},
+        "device": {"threads": 1, "executor": "torch"},
         "calibration": {**SMALL, "state_dir": str(home)},
         "intake": {"socket": str(home / "infer.sock")},
         **changes,
@@ -46,7 +46,7 @@ def server(home: Path, **changes: Any) -> ServerDaemon:
     config = {
         "bind": f"tcp://127.0.0.1:{free_port()}",
         "model": MODEL,
-        "device": {"threads": 1},
+        "device": {"threads": 1, "executor": "torch"},
         "calibration": {**SMALL, "state_dir": str(home)},
         **changes,
     }

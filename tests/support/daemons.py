@@ -42,6 +42,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def with_executor(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration that says what runs: answers that are compared bit for bit must not change on the way."""
+    executor = "onnxruntime" if "bundle" in config.get("model", {}) else "torch"
+    return {**config, "device": {"executor": executor, **config.get("device", {})}}
+
+
 class Daemon:
     """One daemon process with its configuration, log and control socket."""
 
@@ -54,7 +60,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *prefix: str) -> Daemon:
-        self.path.write_text(yaml.safe_dump(self.config))
+        self.path.write_text(yaml.safe_dump(with_executor(self.config)))
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         with self.log.open("ab") as log:
             command = [*prefix, *self.command()]
