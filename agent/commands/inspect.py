@@ -30,10 +30,14 @@ Granularity = Literal["block", "op"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """The cuts of one model at one granularity, for inputs of `shape` (per sample)."""
+    """The cuts of one model at one granularity, for prepared inputs of `shape` (per sample).
+
+    `inputs` are what the network itself takes: shape for one sample and dtype of each.
+    """
 
     model: str
     shape: tuple[int, ...]
+    inputs: tuple[tuple[tuple[int, ...], str], ...]
     preprocessing: Preprocessing | None
     granularity: str
     cuts: tuple[Cut, ...]
@@ -60,7 +64,9 @@ def inspect_model(spec: ModelSpec, granularity: Granularity) -> Inspection:
 
     loaded = load_model(spec)
     shape = loaded.graph.input_shape.per_sample
-    return Inspection(spec.name, shape, loaded.preprocessing, granularity, find_cuts(loaded.graph, granularity))
+    inputs = tuple((part.shape, part.dtype_name) for part in loaded.inputs)
+    cuts = find_cuts(loaded.graph, granularity)
+    return Inspection(spec.name, shape, inputs, loaded.preprocessing, granularity, cuts)
 
 
 def as_document(inspection: Inspection) -> dict[str, Any]:
@@ -69,6 +75,7 @@ def as_document(inspection: Inspection) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "model": inspection.model,
         "image_size": inspection.image_size,
+        "inputs": [{"shape": list(shape), "dtype": dtype} for shape, dtype in inspection.inputs],
         "preprocessing": None if inspection.preprocessing is None else asdict(inspection.preprocessing),
         "granularity": inspection.granularity,
         "positions": len(inspection.cuts),
@@ -138,6 +145,7 @@ def command(
     else:
         console = Console()
         console.print(as_table(inspection))
+        console.print(f"input: {', '.join(f'{dtype} {shape}' for shape, dtype in inspection.inputs)}", highlight=False)
         console.print(f"preprocessing: {preprocessing_text(inspection.preprocessing)}")
 
 

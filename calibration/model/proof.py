@@ -46,9 +46,7 @@ def prove_batch(eager: Run, graph: Graph, device: torch.device, *, clock: Callab
         for first, end in _BATCHES:
             batch = samples[first:end]
             found = _checked(eager, batch, graph)
-            _compare(
-                found, _checked(exported, batch, graph), EXPORT_TOLERANCE, "the exported network says something else"
-            )
+            _compare(found, _checked(exported, batch, graph), EXPORT_TOLERANCE, _EXPORTED)
             for i in range(first, end):
                 rows = [output[i - first : i - first + 1] for output in found]
                 _compare(alone.setdefault(i, rows), rows, MIXING_TOLERANCE, _MIXED)

@@ -23,6 +23,7 @@ def test_the_json_document_is_complete_and_consistent(granularity: str) -> None:
     document = json.loads(inspect("--json", "--image-size", "96", "--granularity", granularity))
     cuts = document.pop("cuts")
     assert document.pop("preprocessing")["size"] == [3, 96, 96]
+    assert document.pop("inputs") == [{"shape": [3, 96, 96], "dtype": "float32"}]
     assert document == {
         "schema_version": 1,
         "model": MODEL,
