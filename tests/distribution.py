@@ -85,6 +85,12 @@ def closure(names: Iterable[str]) -> dict[str, metadata.Distribution]:
     return found
 
 
+def installed_bytes(names: Iterable[str]) -> int:
+    """Bytes of the installed distributions that `names` need, files that Python compiled included."""
+    files = (Path(str(one.locate_file(file))) for one in closure(names).values() for file in one.files or ())
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def requirements_of(wheel: Path, extra: str = "") -> list[str]:
     """What a wheel requires, with one of its extras if named."""
     with zipfile.ZipFile(wheel) as archive:

@@ -73,6 +73,7 @@ def measure_fidelity(
             if progress is not None:
                 done = (start + len(batch) * k / engine.last) / len(samples)
                 progress(done, f"accuracy of {label} at {engine.names[k]}")
+    engine.runner.trim()
     return {(k, label): tallies[k, _plain(label)].result() for k, label in _asked(engine, codecs)}
 
 

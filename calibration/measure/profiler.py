@@ -52,6 +52,7 @@ def calibrate(
             f"batches of {key.batch_sizes[-1]} do not fit into the memory of {key.device}; "
             "leave the largest out of calibration.batch_sizes"
         ) from error
+    engine.runner.trim()  # what only the largest batch needed
     report(1.0, "done")
     return LatencyProfile(
         key=key,
