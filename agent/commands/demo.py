@@ -56,8 +56,7 @@ def command(
     settings = DemoSettings(model, throttle, jpeg_qualities, tuple(parse_tensor_codec(label).label for label in codecs))
     with Screen(console) as screen, Processes(settings) as processes:
         processes.wait_ready(screen.status)
-        side = processes.image_size()
-        runner = Runner(processes, side, screen.batch)
+        runner = Runner(processes, screen.batch)
         screen.status("asking the planner which rates tell the splits of this machine apart")
         trace, fixed = runner.choose_trace(given, seconds)
         policies: dict[str, tuple[str, tuple[str, str | None] | None]] = {

@@ -19,6 +19,7 @@ import yaml
 from splitd.agent.client import ControlClient
 from splitd.agent.configuration import DEFAULT_CODECS
 from splitd.agent.simulation import Trace
+from splitd.calibration.images import Preprocessing, Samples, generated_samples
 from splitd.errors import DaemonUnreachableError, DeadlineError, LinkError
 
 START_TIMEOUT_S = 300.0  # torch import, export and calibration of a large model on a slow machine
@@ -98,12 +99,13 @@ class Processes:
             time.sleep(POLL_S)
         raise DeadlineError(f"the daemons are not ready after {START_TIMEOUT_S:.0f} s; {self._tail('agent')}")
 
-    def image_size(self) -> int:
-        """Return the sides of the network's images, pixels; after `wait_ready`."""
-        side = self.agent.status().model.image_size
-        if side is None:
+    def frames(self, count: int) -> Samples:
+        """Return inputs for the network: images, or prepared tensors where it takes none; after `wait_ready`."""
+        model = self.agent.status().model
+        if model.input is None:
             raise LinkError("the demo's agent has no network yet")
-        return side
+        known = None if model.preprocessing is None else Preprocessing(**model.preprocessing.model_dump())
+        return generated_samples(count, model.input, known)
 
     def _start(self) -> None:
         server_port = _free_port()

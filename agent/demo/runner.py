@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +15,22 @@ from splitd.agent.demo.levels import best_fixed, built_in_trace, look_ahead
 from splitd.agent.demo.processes import Processes
 from splitd.agent.demo.summary import BatchRow
 from splitd.agent.simulation import Trace, steps
-from splitd.calibration.images import generated_images
 from splitd.errors import SplitdError
 
 WARM_UP_S = 1.5  # at the trace's first rate, so that no policy starts with an estimate from the one before
 WARM_UP_BATCHES = 3
 FRAMES = 8
 
-Image = npt.NDArray[np.uint8]
+Frame = npt.NDArray[Any]
 OnBatch = Callable[[BatchRow], None]
 
 
 class Runner:
     """Feeds frames to the agent, one batch after the other, while the link follows a trace."""
 
-    def __init__(self, processes: Processes, side: int, on_batch: OnBatch) -> None:
+    def __init__(self, processes: Processes, on_batch: OnBatch) -> None:
         self._processes = processes
-        self._frames: Iterator[Image] = cycle(generated_images(FRAMES, side, side))
+        self._frames: Iterator[Frame] = cycle(processes.frames(FRAMES))
         self._on_batch = on_batch
 
     def choose_trace(self, given: Trace | None, seconds: float) -> tuple[Trace, tuple[str, str]]:
@@ -70,7 +70,7 @@ class Runner:
         rate = self._processes.agent.get(LinkDocument).up_bytes_per_s
         begun_s = time.monotonic()
         try:
-            result = client.infer(next(self._frames))
+            result = client.infer([next(self._frames)])
         except SplitdError as error:
             outcome = ("-", "-", f"error: {error}", False)
         else:

@@ -11,14 +11,13 @@ import torch
 
 from splitd.calibration.chain import Engine
 from splitd.calibration.measure import calibrate, profile_key
-from splitd.calibration.model import ModelSpec, load_model
 from splitd.calibration.profile import Floats, LatencyProfile, Role
 from splitd.calibration.study.codecs import splitd_offloads
 from splitd.calibration.study.evaluate import ModelResult, assumed_offloads, evaluate_sets, facts_of
 from splitd.calibration.study.gains import CandidateSet
 from splitd.calibration.study.grid import CodecOption, Grid, LatencyTable, Offloads
 from splitd.calibration.study.settings import StudySettings
-from splitd.calibration.study.subjects import PAPER_MODELS, Subject, describe
+from splitd.calibration.study.subjects import Subject, describe, load_measurable
 from splitd.calibration.torch_chain import Partition, TorchRunner, TorchSource
 
 # Small enough that a CPU core runs a batch of them in well under a second.
@@ -70,7 +69,7 @@ def knots(batches: Sequence[int]) -> tuple[int, ...]:
 
 def _study(name: str, settings: StudySettings, progress: Progress) -> ModelResult:
     progress(0.0, "loading")
-    loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
+    loaded = load_measurable(name)
     subject = describe(name, loaded.graph)
     ends = _measure(TorchSource(loaded, Partition(loaded, subject.cuts), CPU), settings, progress)
     offloads = (

@@ -10,11 +10,10 @@ import torch
 
 from splitd.calibration.chain import Engine
 from splitd.calibration.measure import calibrate, profile_key
-from splitd.calibration.model import ModelSpec, load_model
 from splitd.calibration.profile import measure
 from splitd.calibration.study.hardware import Hardware
 from splitd.calibration.study.roofline import prefix_times
-from splitd.calibration.study.subjects import PAPER_MODELS, Subject, describe
+from splitd.calibration.study.subjects import Subject, describe, load_measurable
 from splitd.calibration.torch_chain import Partition, TorchRunner, TorchSource
 
 CHECKED_MODELS = ("efficientnet_b0", "efficientnet_b1", "tf_efficientnetv2_b0", "resnet18")
@@ -84,7 +83,7 @@ class _Bench:
     """
 
     def __init__(self, name: str) -> None:
-        loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
+        loaded = load_measurable(name)
         self.subject = describe(name, loaded.graph)
         self._cuts = tuple(cut for cut in self.subject.cuts if cut.compressive)
         cpu = torch.device("cpu")

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
 
-from splitd.calibration.model import Cut, Graph, ModelSpec, export_graph, find_cuts, load_model, open_source
+from splitd.calibration.images import Preprocessing
+from splitd.calibration.model import (
+    Cut,
+    Graph,
+    LoadedModel,
+    ModelSpec,
+    export_graph,
+    find_cuts,
+    load_model,
+    open_source,
+)
 from splitd.calibration.study.roofline import Prefixes
 from splitd.calibration.study.traffic import KernelTable, count_kernels
+from splitd.errors import ModelError
+
+COLOURS = 3
 
 # EfficientNetV1 B0-B6 and EfficientNetV2 B0-B3, S, M, L (arXiv 2205.11269, section 4) with the side of their images in
 # pixels: for V1 those of Tan and Le (arXiv 1905.11946), which timm's own weights for `efficientnet_b*` depart from; for
@@ -87,6 +100,23 @@ def open_subject(name: str) -> Subject:
     """
     graph = _meta_graph(name) if timm.is_model(name) else load_model(ModelSpec(name)).graph
     return describe(name, graph)
+
+
+def load_measurable(name: str) -> LoadedModel:
+    """Load a model whose input is measured as colour images, the study's unit.
+
+    One without preprocessing gets some that changes no value but the scale: only its time counts here.
+
+    Raises:
+        ModelError: there is no such model, it cannot be exported, or it takes something else than such images.
+    """
+    loaded = load_model(ModelSpec(name, image_size=PAPER_MODELS.get(name)))
+    shape = loaded.graph.image_shape
+    if shape[0] != COLOURS:
+        raise ModelError(f"{name} takes {shape[0]} channels; the study compares with sending colour images")
+    if loaded.preprocessing is not None:
+        return loaded
+    return replace(loaded, preprocessing=Preprocessing(shape, (0.0,) * COLOURS, (1.0,) * COLOURS))
 
 
 def describe(name: str, graph: Graph) -> Subject:
