@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from splitd.agent.configuration import DEFAULT_CODECS
-from splitd.agent.demo import BatchRow, DemoSettings, Processes, Runner, Screen, Summary, save_plot, summary_table
+from splitd.agent.demo import BatchRow, DemoRunner, DemoSettings, Processes, Screen, Summary, save_plot, summary_table
 from splitd.agent.simulation import load_trace
 from splitd.native.spec import parse_tensor_codec
 
@@ -56,7 +56,7 @@ def command(
     settings = DemoSettings(model, throttle, jpeg_qualities, tuple(parse_tensor_codec(label).label for label in codecs))
     with Screen(console) as screen, Processes(settings) as processes:
         processes.wait_ready(screen.status)
-        runner = Runner(processes, screen.batch)
+        runner = DemoRunner(processes, screen.batch)
         screen.status("asking the planner which rates tell the splits of this machine apart")
         trace, fixed = runner.choose_trace(given, seconds)
         policies: dict[str, tuple[str, tuple[str, str | None] | None]] = {

@@ -44,7 +44,7 @@ def _from_file(file: Path, classes: int) -> tuple[str, ...]:
 
 
 def _imagenet() -> tuple[str, ...]:
-    from timm.data import ImageNetInfo  # noqa: PLC0415 - commands that only read bundles import this room
+    from timm.data.imagenet_info import ImageNetInfo  # noqa: PLC0415 - commands that only read bundles import this room
 
     info = ImageNetInfo("imagenet-1k")
     return tuple(info.index_to_description(index) for index in range(IMAGENET_CLASSES))

@@ -2,8 +2,8 @@
 
 from splitd.agent.demo.plot import save_plot
 from splitd.agent.demo.processes import DemoSettings, Processes
-from splitd.agent.demo.runner import Runner
+from splitd.agent.demo.runner import DemoRunner
 from splitd.agent.demo.screen import Screen, summary_table
 from splitd.agent.demo.summary import BatchRow, Summary
 
-__all__ = ["BatchRow", "DemoSettings", "Processes", "Runner", "Screen", "Summary", "save_plot", "summary_table"]
+__all__ = ["BatchRow", "DemoRunner", "DemoSettings", "Processes", "Screen", "Summary", "save_plot", "summary_table"]

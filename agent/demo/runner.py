@@ -25,7 +25,7 @@ Frame = npt.NDArray[Any]
 OnBatch = Callable[[BatchRow], None]
 
 
-class Runner:
+class DemoRunner:
     """Feeds frames to the agent, one batch after the other, while the link follows a trace."""
 
     def __init__(self, processes: Processes, on_batch: OnBatch) -> None:

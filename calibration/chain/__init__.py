@@ -3,9 +3,9 @@
 It works on numpy arrays and on buffers that only the runner understands, and needs no torch.
 """
 
-from splitd.calibration.chain.description import MAX_LIVE, ChainDescription, CutFacts, TensorSpec
+from splitd.calibration.chain.description import MAX_LIVE, ChainDescription, CutFacts, TensorSpec, printable
 from splitd.calibration.chain.engine import Engine
-from splitd.calibration.chain.runner import Array, Live, Runner
+from splitd.calibration.chain.runner import Array, Live, Runner, contiguous, release_heap
 from splitd.calibration.chain.stopwatch import CpuStopwatch, Stopwatch
 from splitd.calibration.chain.throttle import Throttle
 
@@ -21,4 +21,7 @@ __all__ = [
     "Stopwatch",
     "TensorSpec",
     "Throttle",
+    "contiguous",
+    "printable",
+    "release_heap",
 ]

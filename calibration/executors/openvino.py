@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from splitd.calibration.chain import Array, CpuStopwatch, Live, Runner, Stopwatch
-from splitd.calibration.chain.runner import contiguous, release_heap
+from splitd.calibration.chain import Array, CpuStopwatch, Live, Runner, Stopwatch, contiguous, release_heap
 from splitd.calibration.executors.onnx_pieces import make_onnx, onnx_shelf
 from splitd.calibration.executors.protocols import Availability, BuildPlan, Executor, Found, Missing, Piece
 from splitd.errors import ModelError

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import torch
 
-from splitd.calibration.chain import Array, CpuStopwatch, Live, Stopwatch
-from splitd.calibration.chain.runner import contiguous, release_heap
+from splitd.calibration.chain import Array, CpuStopwatch, Live, Stopwatch, contiguous, release_heap
 from splitd.calibration.torch_chain.partition import Partition
 from splitd.errors import ConfigError
 

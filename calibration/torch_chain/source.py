@@ -10,8 +10,7 @@ from itertools import accumulate
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from splitd.calibration.chain import Array, ChainDescription, CutFacts, Engine, TensorSpec
-from splitd.calibration.chain.description import printable
+from splitd.calibration.chain import Array, ChainDescription, CutFacts, Engine, TensorSpec, printable
 from splitd.calibration.images import generated_samples
 from splitd.calibration.model import Cut, LoadedModel, ModelSpec, find_cuts, load_model
 from splitd.calibration.torch_chain.export import export_segment
