@@ -61,10 +61,10 @@ def assert_same_answers(pair: Pair, network: Engine) -> None:
             wanted = "local" if name == "output" else "server"
 
             def answered(name: str = name, wanted: str = wanted) -> bool:
+                # On a busy machine the agent may finish by itself what it has waited for, or find no server for a while.
                 result = client.infer(IMAGES)
-                assert result.split == name
                 np.testing.assert_allclose(result.outputs[0], expected, rtol=1e-4, atol=1e-5)
-                return result.source == wanted  # a busy machine may keep the agent waiting until it finishes by itself
+                return (result.split, result.source) == (name, wanted)
 
             eventually(answered, what=f"an answer by {wanted} at {name}")
 

@@ -43,7 +43,7 @@ def rooms_on_disk() -> set[str]:
 
 
 def test_the_table_of_rooms_has_every_room_and_no_other() -> None:
-    rows = re.findall(r"^\| `([a-z]+/(?:[a-z]+/)?)` \|", section("Rooms"), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+/(?:[a-z_]+/)?)` \|", section("Rooms"), re.MULTILINE)
     assert len(rows) == len(set(rows))
     assert set(rows) == rooms_on_disk()
 
