@@ -61,7 +61,7 @@ def assert_same_answers(pair: Pair, network: Engine) -> None:
             wanted = "local" if name == "output" else "server"
 
             def answered(name: str = name, wanted: str = wanted) -> bool:
-                # On a busy machine the agent may finish by itself what it has waited for, or find no server for a while.
+                # On a busy machine the agent may finish by itself what it waited for, or find no server for a while.
                 result = client.infer(IMAGES)
                 np.testing.assert_allclose(result.outputs[0], expected, rtol=1e-4, atol=1e-5)
                 return (result.split, result.source) == (name, wanted)

@@ -16,8 +16,17 @@ import pytest
 import xxhash
 from onnx import helper
 
-from splitd.calibration.bundle import Bundle, Reference, check_graph, open_bundle, standard_graph, write_bundle
+from splitd.calibration.bundle import (
+    Bundle,
+    Reference,
+    check_graph,
+    open_bundle,
+    prove_runner,
+    standard_graph,
+    write_bundle,
+)
 from splitd.calibration.bundle.layout import ALIGNMENT, HEADER, MAX_MANIFEST_BYTES
+from splitd.calibration.executors import EXECUTORS
 from splitd.errors import ModelError
 from tests.source_tree import SOURCE
 from tests.support import small_bundle
@@ -209,6 +218,19 @@ def test_what_cannot_be_written_leaves_the_old_file(bundle: Bundle) -> None:
         write_bundle(bundle.path / "below", small_bundle.description(), small_bundle.segments())
     assert bundle.path.read_bytes() == before
     assert [path.name for path in bundle.path.parent.iterdir()] == [bundle.path.name]
+
+
+def test_a_runner_is_held_to_the_reference(bundle: Bundle) -> None:
+    def error(found: Bundle) -> float | None:
+        return prove_runner(found, EXECUTORS["onnxruntime"].build(found, threads=1))
+
+    assert error(bundle) == 0
+    reference = small_bundle.reference()
+    other = Reference(reference.inputs, (1.1 * reference.outputs[0],))
+    wrong = write_bundle(bundle.path, bundle.description, small_bundle.segments(), reference=other)
+    with pytest.raises(ModelError, match="computes something else than the network"):
+        error(wrong)
+    assert error(write_bundle(bundle.path, bundle.description, small_bundle.segments())) is None
 
 
 # What an ONNX model may hold.
