@@ -72,12 +72,13 @@ def positive(query: Query, name: str) -> float | None:
 
 def executor_views(selection: Selection) -> tuple[ExecutorView, ...]:
     """Return all executors side by side, and how far those are that are still being made."""
+    pending = {executor.name for executor in selection.pending()}
     return tuple(
         ExecutorView(
             name=trial.executor,
             version=trial.version,
             verdict=trial.verdict,
-            reason=_made(selection, trial) if trial.verdict == "untried" else trial.reason,
+            reason=_made(selection, trial) if trial.executor in pending else trial.reason,
             relative_error=trial.relative_error,
             kl=trial.kl,
             batch_sizes=selection.batch_sizes,
