@@ -10,9 +10,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from splitd.calibration.torch_chain.partition import Partition
 from splitd.calibration.model.graph import find_cuts
 from splitd.calibration.model.models import LoadedModel, ModelSpec, load_model
+from splitd.calibration.torch_chain.partition import Partition
 
 ROUNDS = 15
 # What "no measurable slowdown" is held to: medians of alternating runs on a busy two-core machine scatter by this much.

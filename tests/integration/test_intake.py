@@ -17,6 +17,7 @@ from splitd.agent.configuration.schema import IntakeConfig
 from splitd.agent.device.batcher import Job
 from splitd.agent.device.intake import Intake
 from splitd.errors import ConfigError, DaemonUnreachableError, InputError, RemoteError, SplitdError
+from tests.support.daemons import eventually
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 Work = Callable[[list[Job]], list[Answer | SplitdError] | None]
@@ -38,10 +39,16 @@ def count_samples(batch: list[Job]) -> list[Answer | SplitdError]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+def intakes() -> list[Intake]:
+    """What `serve` has started."""
+    return []
+
+
+@pytest.fixture
+def serve(tmp_path: Path, intakes: list[Intake]) -> Iterator[Callable[..., Path]]:
     """Start an intake whose batches are worked on by a thread; return its socket's path."""
     stop = threading.Event()
-    started: list[tuple[Intake, threading.Thread]] = []
+    threads: list[threading.Thread] = []
 
     def start(work: Work = count_samples, **settings: float) -> Path:
         intake = Intake(IntakeConfig(socket=tmp_path / "infer.sock", **settings))  # type: ignore[arg-type]
@@ -55,12 +62,13 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         thread = threading.Thread(target=loop)
         intake.start()
         thread.start()
-        started.append((intake, thread))
+        intakes.append(intake)
+        threads.append(thread)
         return tmp_path / "infer.sock"
 
     yield start
     stop.set()
-    for intake, thread in started:
+    for intake, thread in zip(intakes, threads, strict=True):
         thread.join()
         intake.close()
 
@@ -105,6 +113,62 @@ def test_a_request_that_nobody_finishes_ends_at_its_deadline(serve: Callable[...
     with Client(path) as client, pytest.raises(RemoteError) as caught:
         client.infer(IMAGE, deadline_s=0.1)
     assert caught.value.code == "deadline"
+
+
+def ask_all(path: Path, values: range) -> list[threading.Thread]:
+    """Send one image per client and thread; they are started."""
+
+    def ask(value: int) -> None:
+        with Client(path) as client:
+            client.infer(IMAGE + np.uint8(value))
+
+    threads = [threading.Thread(target=ask, args=(value,)) for value in values]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_a_request_goes_at_once_and_what_comes_meanwhile_is_the_next_batch(
+    serve: Callable[..., Path], intakes: list[Intake]
+) -> None:
+    begun, go_on, sizes = threading.Event(), threading.Event(), []
+
+    def work(batch: list[Job]) -> list[Answer | SplitdError]:
+        sizes.append(len(batch))
+        begun.set()
+        assert go_on.wait(20)
+        return count_samples(batch)
+
+    path = serve(work)
+    first = ask_all(path, range(1))
+    assert begun.wait(20)
+    others = ask_all(path, range(1, 5))
+    eventually(lambda: intakes[0].queued() == 4)
+    go_on.set()
+    for thread in first + others:
+        thread.join()
+    assert sizes == [1, 4]
+
+
+def test_during_a_long_batch_requests_are_refused_and_deadlines_kept(serve: Callable[..., Path]) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(batch: list[Job]) -> list[Answer | SplitdError]:
+        begun.set()
+        assert go_on.wait(20)
+        return count_samples(batch)
+
+    path = serve(work, max_batch=2)
+    threads = ask_all(path, range(1))
+    assert begun.wait(20)
+    with Client(path) as client:
+        with pytest.raises(RemoteError, match=r"intake\.max_batch"):
+            client.infer([IMAGE] * 3)
+        with pytest.raises(RemoteError) as caught:
+            client.infer(IMAGE, deadline_s=0.05)
+    assert caught.value.code == "deadline"
+    go_on.set()
+    threads[0].join()
 
 
 def test_too_many_inputs_are_refused_with_the_limit(serve: Callable[..., Path]) -> None:

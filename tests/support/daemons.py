@@ -17,7 +17,7 @@ import yaml
 from splitd.agent.client.client import Client
 from splitd.agent.client.control import ControlClient
 from splitd.agent.client.documents import LinkDocument
-from splitd.errors import DaemonUnreachableError
+from splitd.errors import DaemonUnreachableError, RemoteError
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"name": "tests.support.tiny:make", "weights": "random:1", "image_size": 64}
@@ -153,7 +153,14 @@ class Pair:
 
     def wait_link(self) -> None:
         """Wait until the uplink's rate is known, without which all work is local."""
-        eventually(lambda: self.agent.control.get(LinkDocument).up_bytes_per_s, within_s=START_S, what="a known rate")
+
+        def rate() -> float | None:
+            try:
+                return self.agent.control.get(LinkDocument).up_bytes_per_s
+            except RemoteError:  # it says that it is ready a moment before it can be asked
+                return None
+
+        eventually(rate, within_s=START_S, what="a known rate")
 
     def client(self) -> Client:
         return Client(self.infer_socket)
