@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from functools import partial
@@ -62,7 +63,8 @@ def _found(device: str) -> list[dict[str, str | None]]:
 
 
 def _make(config: AgentConfig | ServerConfig, *, as_json: bool) -> None:
-    os.nice(LOWEST_PRIORITY)
+    with contextlib.suppress(OSError):  # a service's sandbox may forbid it
+        os.nice(LOWEST_PRIORITY)
     with progress_bar() as progress:
         bar = progress.add_task(f"loading {config.model.shown}", total=1.0)
         selection = open_selection(config)

@@ -26,6 +26,7 @@ START_TIMEOUT_S = 300.0  # torch import, export and calibration of a large model
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.1
 LOG_LINES_SHOWN = 12
+EXECUTOR = "torch"  # the two ways that are compared must not change while they are, and nothing else may take time
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Processes:
         return {
             "bind": f"tcp://127.0.0.1:{port}",
             "model": {"name": self._settings.model},
-            "device": {"threads": 1},
+            "device": {"threads": 1, "executor": EXECUTOR},
             "calibration": {"batch_sizes": [1], "state_dir": str(self._home)},
             "codecs": list(self._settings.codecs),
             "jpeg_qualities": list(self._settings.jpeg_qualities),
@@ -144,7 +145,7 @@ class Processes:
         return {
             "server": {"address": f"tcp://127.0.0.1:{port}"},
             "model": {"name": self._settings.model},
-            "device": {"threads": 1, "throttle": self._settings.throttle},
+            "device": {"threads": 1, "executor": EXECUTOR, "throttle": self._settings.throttle},
             "calibration": {"batch_sizes": [1], "state_dir": str(self._home)},
             "accuracy": {"samples": "generated"},
             "planner": {

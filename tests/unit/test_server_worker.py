@@ -24,6 +24,7 @@ from splitd.calibration.profile import LatencyProfile
 from splitd.errors import LinkError, WireError
 from splitd.native.images import encode_images, split_files
 from splitd.transport.server import IncomingRequest
+from tests.support.daemons import eventually
 from tests.support.server_parts import Answers, Array, engine, images, incoming, profile_of
 
 
@@ -98,12 +99,15 @@ def test_the_answer_says_where_the_time_went(bench: Bench) -> None:
     assert "splitd_server_compute_seconds_sum 1.0" in text
 
 
-def test_what_tails_take_is_learned(profile: LatencyProfile, network: Engine, bench: Bench) -> None:
-    calibrated_s = profile.tail_s(0, 2)
-    rows = tuple(
-        tuple(replace(cell, median=cell.median * 0.5 / calibrated_s) for cell in row) for row in profile.tails.rows
-    )
-    slower = Bench(network, replace(profile, tails=replace(profile.tails, rows=rows)))
+def taking(profile: LatencyProfile, seconds: float) -> LatencyProfile:
+    """The profile of a network whose whole takes that long for two samples."""
+    factor = seconds / profile.tail_s(0, 2)
+    rows = tuple(tuple(replace(cell, median=cell.median * factor) for cell in row) for row in profile.tails.rows)
+    return replace(profile, tails=replace(profile.tails, rows=rows))
+
+
+def test_what_tails_take_is_learned(profile: LatencyProfile, network: Engine) -> None:
+    slower = Bench(network, taking(profile, 0.5))
     for _ in range(20):
         slower.run(incoming(slower.answers, 0, [images()], "raw"))
     assert slower.times.expected_s(slower.now_s, 0, 2) == pytest.approx(1.0, rel=0.05)
@@ -172,6 +176,27 @@ def test_the_thread_answers_what_is_queued_and_ends_when_told(network: Engine, b
 
 def test_a_worker_that_was_never_started_can_be_stopped(bench: Bench) -> None:
     bench.worker.stop()
+
+
+def test_an_errand_runs_between_two_requests_by_the_workers_own_thread(network: Engine, bench: Bench) -> None:
+    ran: list[str] = []
+    bench.worker.start()
+    try:
+        bench.worker.between_requests(lambda: ran.append(threading.current_thread().name))
+        bench.queue.put(Admitted(incoming(bench.answers, 0, [images()], "raw"), 2), 0.1)
+        eventually(lambda: ran and bench.answers.replies, what="the errand and the answer")
+    finally:
+        bench.worker.stop()
+    assert ran == ["worker"]
+
+
+def test_another_profile_forgets_the_old_ones_speed(profile: LatencyProfile) -> None:
+    times = TailTimes(taking(profile, 0.5))
+    for turn in range(20):
+        times.observe(float(turn), 1.0, 0, 2)
+    assert times.expected_s(20.0, 0, 2) == pytest.approx(1.0, rel=0.05)
+    times.replace_profile(taking(profile, 0.1))
+    assert times.expected_s(20.0, 0, 2) == pytest.approx(0.1)
 
 
 def test_the_registered_backends_run_tails(network: Engine) -> None:
