@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from splitd.agent.commands.executor_tables import executor_table
 from splitd.agent.commands.profile_tables import chain_table, codec_table, notes
+from splitd.agent.commands.progress import progress_bar
 from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, ServerConfig, config_kind, load_config
 from splitd.agent.device import client_keys, with_network
 from splitd.agent.runtime import accuracy_settings, calibration_settings, executor_views, open_selection
@@ -41,7 +41,7 @@ def command(config_file: Path, *, as_json: bool) -> None:
     Where accuracy.samples is configured, also measure what every lossy codec does to the model's answers.
     """
     config = load_config(config_file, config_kind(config_file))
-    with _progress() as progress:
+    with progress_bar() as progress:
         bar = progress.add_task(f"loading {config.model.shown}", total=1.0)
         selection, obtained, guard = _measure(
             config, lambda share, doing: progress.update(bar, completed=share, description=doing)
@@ -80,17 +80,6 @@ def _try_executors(selection: Selection, report: Report) -> None:
 
 def _making(report: Report, name: str, done: int, count: int) -> None:
     report(done / count, f"making segments for {name}")
-
-
-def _progress() -> Progress:
-    """Return a bar on stderr, so that stdout holds the result alone."""
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def _document(selection: Selection, obtained: Obtained, guard: Guard | None) -> dict[str, object]:

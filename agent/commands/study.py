@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
+from splitd.agent.commands.progress import progress_bar
 from splitd.agent.commands.study_tables import facts_table, gains_table
 from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, load_config
 from splitd.calibration.study import (
@@ -124,7 +125,7 @@ def command(
     )
     names = models or (FEASIBLE_MODELS if measured else tuple(PAPER_MODELS))
     checks: list[ShareCheck] = []
-    with _progress() as progress:
+    with progress_bar() as progress:
         results = _run(names, settings, progress)
         if out is not None:
             task = progress.add_task("roofline against this machine", total=len(CHECKED_MODELS))
@@ -167,14 +168,3 @@ def _configured_throttle() -> float:
     if not AGENT_CONFIG.exists():
         return PAPER_SLOWDOWN
     return load_config(AGENT_CONFIG, AgentConfig).device.throttle or PAPER_SLOWDOWN
-
-
-def _progress() -> Progress:
-    """Return a bar on stderr, so that stdout holds the result alone."""
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
