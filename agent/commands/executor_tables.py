@@ -10,7 +10,7 @@ from splitd.agent.client import ExecutorView, ms
 
 
 def executor_table(executors: Sequence[ExecutorView], running: str | None = None) -> Table:
-    """Return all executors side by side; `running` is marked."""
+    """Return those that are installed side by side, `running` marked; `splitd executors` has room for the others."""
     table = Table(title="what can run the network: head K, median in ms")
     for column in ("executor", "version", "verdict"):
         table.add_column(column, no_wrap=True)
@@ -18,8 +18,8 @@ def executor_table(executors: Sequence[ExecutorView], running: str | None = None
     for batch in sizes:
         table.add_column(f"batch {batch}", justify="right", no_wrap=True)
     table.add_column("error", justify="right")
-    table.add_column("why not, or how to get it")
-    for one in executors:
+    table.add_column("why not")
+    for one in (one for one in executors if one.verdict != "missing"):
         times = [f"{seconds * 1e3:.3g}" for seconds in one.head_s] or ["-"] * len(sizes)
         error = "-" if one.relative_error is None else f"{one.relative_error:.1g}"
         name = f"{one.name} (runs)" if one.name == running else one.name

@@ -29,7 +29,7 @@ def tiny():
 AGENT = """
 server: {{address: "tcp://127.0.0.1:7571"}}
 model: {{name: "tiny_model:tiny", image_size: 32}}
-device: {{threads: 1, throttle: 0.5}}
+device: {{threads: 1, throttle: 0.5, executor: torch}}
 calibration: {{batch_sizes: [1, 2], repeats: 3, state_dir: {state}}}
 accuracy: {{samples: generated}}
 planner: {{cuts: all, codecs: [f32, u8]}}
@@ -37,7 +37,7 @@ planner: {{cuts: all, codecs: [f32, u8]}}
 SERVER = """
 bind: "tcp://127.0.0.1:7571"
 model: {{name: "tiny_model:tiny", image_size: 32}}
-device: {{threads: 1}}
+device: {{threads: 1, executor: torch}}
 calibration: {{batch_sizes: [1, 2], repeats: 3, state_dir: {state}}}
 cuts: all
 codecs: [f32, u8]
