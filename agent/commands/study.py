@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from splitd.agent.commands.study_tables import facts_table, gains_table
 from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, load_config
 from splitd.calibration.study import (
-    CHECK_PRESET,
     CHECKED_MODELS,
     FEASIBLE_BATCHES,
     FEASIBLE_MODELS,
@@ -128,7 +127,7 @@ def command(
         results = _run(names, settings, progress)
         if out is not None:
             task = progress.add_task("roofline against this machine", total=len(CHECKED_MODELS))
-            checks = check_shares(CHECKED_MODELS, presets[CHECK_PRESET], _counter(progress, task))
+            checks = check_shares(CHECKED_MODELS, _counter(progress, task))
     study = Study(settings, results, checks)
     if out is not None:
         write_report(study, out)
