@@ -16,7 +16,6 @@ from splitd.agent.commands.progress import progress_bar
 from splitd.agent.commands.study_tables import facts_table, gains_table
 from splitd.agent.configuration import AGENT_CONFIG, AgentConfig, load_config
 from splitd.calibration.study import (
-    CHECK_PRESET,
     CHECKED_MODELS,
     FEASIBLE_BATCHES,
     FEASIBLE_MODELS,
@@ -129,7 +128,7 @@ def command(
         results = _run(names, settings, progress)
         if out is not None:
             task = progress.add_task("roofline against this machine", total=len(CHECKED_MODELS))
-            checks = check_shares(CHECKED_MODELS, presets[CHECK_PRESET], _counter(progress, task))
+            checks = check_shares(CHECKED_MODELS, _counter(progress, task))
     study = Study(settings, results, checks)
     if out is not None:
         write_report(study, out)

@@ -108,6 +108,7 @@ class CostTable:
         for name, rows in self._rows:
             server = state.server(name)
             up, down = paths(server)
+            # The uplink is silent while the head runs and the tensor is encoded: a late cut may meet TCP's slow start.
             transfer_s[rows] = up.seconds(self.wire[rows], ahead_s[rows] + server.idle_s)
             return_s[rows] = down.seconds(self.result[rows])
         return transfer_s, return_s
@@ -127,6 +128,8 @@ def deviation(terms: Terms[Floats] | Terms[float], spread: Spread) -> Number:
 
     Takes columns or one row of them.
     """
+    # These are the bounds of one candidate by itself: a rate that is off moves all transfers alike, so the doubt of a
+    # difference is smaller (the planner's `_doubt_of_difference`).
     square: Number = (terms.device_s * spread.device) ** 2
     square = square + (terms.transfer_s * spread.transfer) ** 2
     square = square + (terms.server_s * spread.server) ** 2
@@ -175,6 +178,7 @@ def dominator(table: CostTable) -> list[int | None]:
     smaller_or_first = (columns[:, :, None] < columns[:, None, :]).any(axis=0) | np.tri(
         len(table.costs), k=-1, dtype=bool
     ).T
+    # Two servers have two links: fewer bytes over the slower one are no less time.
     servers = np.array([cost.server for cost in table.costs])
     comparable = (servers[:, None] == servers[None, :]) | (table.offloads == 0.0)[:, None]
     beats = no_larger & smaller_or_first & comparable

@@ -88,14 +88,14 @@ class Decider:
     def decide(self, wanted: Wanted, around: Surroundings) -> Decision:
         """Choose for one batch."""
         learned = self.learned
+        learned.earn(self.config.explore)
         table = self.candidates.table(wanted, learned.prepare_s.get(wanted.kind, 0.0))
         state = self._state(wanted.batch, around)
         planned = self._planner.decide(table, state)
         decision = replace(planned, give_up_s=self._give_up_s(planned, wanted, around.now_s))
         self._decided = table, state, around
         learned.previous = decision.chosen.cost.key
-        learned.batches += 1
-        learned.explored += decision.explored
+        learned.budget -= decision.explored
         self.last = decision, wanted.batch
         return decision
 
@@ -172,7 +172,6 @@ class Decider:
     def _state(self, batch: int, around: Surroundings) -> State:
         queue, now_s = around.queue, around.now_s
         k_dev, k_srv = self.factors(now_s)
-        budget = self.config.explore * self.learned.batches - self.learned.explored
         # The queue was so long when the server said so; it has been working it off since.
         queue_s = 0.0 if queue is None else max(0.0, queue.queue_s - queue.age_s)
         return State(
@@ -181,7 +180,7 @@ class Decider:
             batch=batch,
             deadline_s=self.config.deadline_s,
             previous=self.learned.previous,
-            explore=budget >= 1,
+            explore=self.learned.budget >= 1.0,
         )
 
     def _give_up_s(self, decision: Decision, wanted: Wanted, now_s: float) -> float:

@@ -11,6 +11,10 @@ from splitd.transport.estimate import Quantiles
 # Weight of the newest preparation time: a dozen batches to follow other image sizes, one wild one moves it by a fifth.
 _PREPARE_GAIN = 0.2
 
+# Exploring batches that may be saved up: a day of certainty must not pay for an hour of trying. On the replays of
+# docs/method.md five are as good as no bound; two cost one per cent of the time on `sine`, whose link rises slowly.
+_MOST_BUDGET = 5.0
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -55,15 +59,18 @@ class Learned:
     """What batches have taught and decisions depend on; profiles and configuration aside.
 
     `prepare_s`: seconds to decode and resize one input, by the application's kind of input. `previous`: the last
-    choice. `explored` of the `batches` so far were chosen to learn.
+    choice. `budget`: how many batches may be chosen to learn now.
     """
 
     k_dev: SpeedFactor = field(default_factory=SpeedFactor)
     k_srv: SpeedFactor = field(default_factory=SpeedFactor)
     prepare_s: dict[str, float] = field(default_factory=dict)
     previous: CandidateKey | None = None
-    batches: int = 0
-    explored: int = 0
+    budget: float = 0.0
+
+    def earn(self, share: float) -> None:
+        """Count one more batch, of which a share may explore."""
+        self.budget = min(_MOST_BUDGET, self.budget + share)
 
     def take_in(self, cost: CandidateCost, done: Done) -> None:
         """Learn the device's and the server's speed, and what the application's inputs take to prepare."""

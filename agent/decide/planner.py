@@ -71,6 +71,7 @@ class Planner:
         running = self._running(costs)
         table = running.open
         outlook, usable = Outlook(table, state), table.usable(state)
+        # Local is always usable, so one usable candidate means that no link is up (or nothing else is allowed).
         if usable.sum() == 1:
             index, why, explored = table.local, self._nothing_usable(table, state), False
         else:
@@ -95,10 +96,12 @@ class Planner:
     def _choose(self, running: _Running, outlook: Outlook, values: Floats) -> tuple[int, str, bool]:
         table, state = running.open, outlook.state
         if running.pinned:
+            # Whoever pins a cut wants to see what it does, also where local would be faster.
             values = np.where(table.offloads > 0.0, values, np.inf)
             return int(values.argmin()), "pinned", False
         best, why = int(values.argmin()), "soonest"
         if state.deadline_s is not None:
+            # First the chance to be in time, then the time: a fast candidate that is often late is of no use here.
             sigmas = np.where(np.isfinite(values), sigmas_to_deadline(outlook, state.deadline_s), -np.inf)
             best = int(np.where(sigmas >= sigmas.max(), values, np.inf).argmin())
             why = "most likely to meet the deadline"
@@ -114,6 +117,7 @@ class Planner:
         previous = None if key is None else outlook.table.index.get(key)
         if previous is None or previous == best:
             return None
+        # An unusable previous choice has infinite seconds, hence an infinite gain: it is never kept.
         gain = float(values[previous] - values[best])
         doubt = _DOUBT * _doubt_of_difference(outlook, previous, best)
         return previous if gain <= min(doubt, self.config.hysteresis * float(values[previous])) else None
@@ -139,11 +143,13 @@ class Planner:
         refusals = {c.key: "privacy: the input never leaves the device" for c in costs if self._is_private(c)}
         pinned = [c for c in costs if self._is_pinned(c) and c.key not in refusals]
         if pinned:
+            # Local stays beside a pin: it is the way out while the link is down.
             kept = {c.key for c in pinned}
             others = (c for c in costs if c.key not in kept and c.kind != "local")
             refusals |= {c.key: f"{self.config.pinned} is pinned" for c in others}
         allowed = CostTable([c for c in costs if c.key not in refusals])
         for cost, other in zip(allowed.costs, dominator(allowed), strict=True):
+            # A pinned cut that local dominates stays in the running: dropping it would void the pin without a word.
             if other is not None and not (pinned and allowed.costs[other].kind == "local"):
                 refusals[cost.key] = f"never faster than {allowed.costs[other].label}"
         running = CostTable([c for c in costs if c.key not in refusals])

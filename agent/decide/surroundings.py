@@ -35,6 +35,8 @@ def see(estimator: LinkEstimator, now_s: float, queue: ReportedQueue | None) -> 
 
 def in_hindsight(around: Surroundings, rate_bytes_per_s: float | None) -> LinkEstimate:
     """Return the link that a batch was decided with, at the rate that is known after it."""
+    # The ratio of two readings of the same filter: the rate of the path itself may come from a fit through transfers,
+    # which the newest reading does not move at once.
     before, path = around.rate_bytes_per_s, around.link.up_path
     if before is None or rate_bytes_per_s is None or path is None:
         return around.link

@@ -8,14 +8,13 @@ from splitd.calibration.study.hardware import find_preset, load_presets
 from splitd.calibration.study.measured import FEASIBLE_BATCHES, FEASIBLE_MODELS, study_measured
 from splitd.calibration.study.pool import study_roofline
 from splitd.calibration.study.prose import SET_TITLES
-from splitd.calibration.study.reality import CHECK_PRESET, CHECKED_MODELS, ShareCheck, check_shares
+from splitd.calibration.study.reality import CHECKED_MODELS, ShareCheck, check_shares
 from splitd.calibration.study.report import write_report
 from splitd.calibration.study.settings import Cost, LatencySource, Processors, StudySettings
 from splitd.calibration.study.subjects import PAPER_MODELS
 
 __all__ = [
     "CHECKED_MODELS",
-    "CHECK_PRESET",
     "FEASIBLE_BATCHES",
     "FEASIBLE_MODELS",
     "PAPER_MODELS",

@@ -54,11 +54,12 @@ EFFICIENCY_HERE = "Dotted lines: what one core of this machine reached on the ch
 
 REALITY = """
     The share of the whole time that lies before each compressive cut: measured here on one core, one image at a
-    time (the shortest time of each segment in several rounds), and by roofline with the preset x86-core. Two of
-    that preset's figures were fitted to times of these models, so this shows that one set of figures fits them
-    all, not that a roofline foretells a machine nobody has measured. Larger batches on a CPU depart further:
-    tensors that no longer fit the caches, and memory that goes back to the system after each large tensor, make
-    the first blocks slower.
+    time (the shortest time of each segment in several rounds), and by a roofline of this core. The core's figures
+    were measured in the same rounds on single kernels (a matrix product, dense and depthwise convolutions,
+    elementwise kernels, kernels on nothing) and fitted to nothing, so this checks the method, not a preset.
+    Subnormal numbers, which random weights produce and trained ones hardly do, count as zero. Larger batches on a
+    CPU depart further: tensors that no longer fit the caches, and memory that goes back to the system after each
+    large tensor, make the first blocks slower.
 """
 
 METHOD = (

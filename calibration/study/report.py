@@ -7,7 +7,7 @@ from pathlib import Path
 
 from splitd.calibration.study import prose
 from splitd.calibration.study.codecs import AssumedCodec, load_assumptions
-from splitd.calibration.study.document import Study, means
+from splitd.calibration.study.document import Study, describe_hardware, means
 from splitd.calibration.study.findings import against_the_paper, where_it_does_not_pay
 from splitd.calibration.study.gains import CandidateSet, Gains
 from splitd.calibration.study.grid import MEGABYTE
@@ -182,10 +182,14 @@ def _reality(study: Study, pictures: Mapping[str, bytes]) -> list[str]:
         f"{100 * TOLERANCE:.0f}"
         for check in study.checks
     ]
+    core = study.checks[0].core
+    figures = (
+        f"{describe_hardware(core)}; {percent(core.depthwise_efficiency, 0)} of the peak in depthwise convolutions"
+    )
     return [
         heading("The roofline against this machine"),
         paragraph(prose.REALITY),
-        bullets(verdicts),
+        bullets([figures, *verdicts]),
         table("Share of the head", header, rows),
         picture(pictures["shares"], "Measured against computed."),
     ]

@@ -16,6 +16,7 @@ import pytest
 
 from splitd.errors import ConfigError, DeadlineError, LinkError, RemoteError, UsageError
 from splitd.native import crossing
+from splitd.ownership import OwnershipError
 from splitd.transport.device.requests import RequestMeta
 from splitd.transport.device.session import Session
 from splitd.transport.server.endpoint import Endpoint
@@ -369,3 +370,17 @@ def test_closing_ends_waiting_callers() -> None:
         with pytest.raises(LinkError, match="closed"):
             exchange.result(PATIENCE_S)
         closer.join()
+
+
+def test_the_state_of_a_session_may_be_looked_at_under_its_lock_only() -> None:
+    with endpoint() as server, session(server.address) as device:
+        ready(device)
+        ask(device, noise(1 * MIB))
+        rate, now_s = device.inspect(lambda estimator, now_s: (estimator.uplink_rate(now_s), now_s))
+        assert rate is not None
+        assert device.uplink_rate() is not None
+        assert now_s <= device.clock()
+        with pytest.raises(OwnershipError, match="session core"):
+            _ = device._core.state
+        with pytest.raises(OwnershipError, match="endpoint core"):
+            _ = server._core.clients

@@ -10,7 +10,7 @@ from splitd.calibration.study.gains import CandidateSet
 from splitd.calibration.study.grid import Grid
 from splitd.calibration.study.hardware import load_presets
 from splitd.calibration.study.pool import study_roofline
-from splitd.calibration.study.reality import CHECK_PRESET, TOLERANCE, check_shares
+from splitd.calibration.study.reality import TOLERANCE, check_shares
 from splitd.calibration.study.settings import Processors, StudySettings
 from splitd.calibration.study.subjects import PAPER_MODELS
 from tests.support.efficientnets import assert_cuts_are_blocks, block_shapes
@@ -96,7 +96,7 @@ def test_the_paper_s_gain_lies_within_the_sweep(results: dict[str, ModelResult])
 
 def test_roofline_shares_agree_with_this_machine() -> None:
     models = ("efficientnet_b0", "tf_efficientnetv2_b1", "resnet18")
-    checks = check_shares(models, load_presets()[CHECK_PRESET], lambda *_: None)
+    checks = check_shares(models, lambda *_: None)
     assert {check.model: check.largest_difference for check in checks if not check.agrees} == {}
     assert all(len(check.cuts) >= 3 for check in checks)
     assert TOLERANCE == 0.10

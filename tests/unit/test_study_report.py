@@ -26,7 +26,7 @@ from splitd.errors import SplitdError
 PRESETS = load_presets()
 ENDS = Processors(PRESETS["rtx2080ti-300mhz"], PRESETS["rtx2080ti"])
 GRID = Grid.of(range(1, 6), range(1, 41))
-CHECK = ShareCheck("test_resnet", ("a", "b"), (0.2, 0.5), (0.25, 0.65), 0.1, 0.3)
+CHECK = ShareCheck("test_resnet", ("a", "b"), (0.2, 0.5), (0.25, 0.65), 0.1, 0.3, PRESETS["x86-core"])
 
 
 @pytest.fixture(scope="module")
