@@ -28,7 +28,7 @@ def tiny():
 """
 AGENT = """
 server: {{address: "tcp://127.0.0.1:7571"}}
-model: {{name: "tiny_model:tiny", image_size: 32}}
+model: {{name: "tiny_model:tiny", image_size: 32, preprocessing: imagenet}}
 device: {{threads: 1, throttle: 0.5, executor: torch}}
 calibration: {{batch_sizes: [1, 2], repeats: 3, state_dir: {state}}}
 accuracy: {{samples: generated}}
@@ -36,7 +36,7 @@ planner: {{cuts: all, codecs: [f32, u8]}}
 """
 SERVER = """
 bind: "tcp://127.0.0.1:7571"
-model: {{name: "tiny_model:tiny", image_size: 32}}
+model: {{name: "tiny_model:tiny", image_size: 32, preprocessing: imagenet}}
 device: {{threads: 1, executor: torch}}
 calibration: {{batch_sizes: [1, 2], repeats: 3, state_dir: {state}}}
 cuts: all
