@@ -82,7 +82,6 @@ class AgentDaemon:
             session.start()
             pipeline.start()
             intake.start()
-            phase.set("ready", f"profile {obtained.source}")
             running = RunningAgent(
                 path=self._path,
                 config=config,

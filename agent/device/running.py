@@ -42,6 +42,10 @@ class RunningAgent(AgentParts):
         """Tell whether the work loop gets on."""
         return self.pipeline.alive()
 
+    def announce(self) -> None:
+        """Say that the agent is ready."""
+        self.phase.set("ready", f"profile {self.obtained.source}")
+
     def summary(self) -> str:
         """Return the state in one line."""
         return views.state(self)[1]

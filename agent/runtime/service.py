@@ -38,6 +38,9 @@ class Running(Protocol):
     def alive(self) -> bool:
         """Tell whether work gets on; the watchdog is not fed while it does not."""
 
+    def announce(self) -> None:
+        """Say in the phase that it is ready; called once, when its routes are served."""
+
     def summary(self) -> str:
         """Return the state in one line."""
 
@@ -103,6 +106,7 @@ async def serve(daemon: Daemon, config: ControlConfig, orders: Orders) -> None:
             running = await _started(daemon, orders)
         if running is not None:
             control.serve(running.routes())
+            running.announce()  # not before: whoever reads "ready" may ask for everything
             helpers = _tell_status(running.summary), _feed_watchdog(running.alive), _reload(running, orders)
             async with _helped(*helpers):
                 await _work(running, orders)

@@ -74,13 +74,13 @@ class ServerDaemon:
             worker.start()
             opened.callback(worker.stop)
             endpoint.start()
-            phase.set("ready", f"listening on {config.bind}, profile {obtained.source}")
             running = RunningServer(
                 path=self._path,
                 config=config,
                 phase=phase,
                 metrics=self._metrics,
                 selection=selection,
+                profile_source=obtained.source,
                 times=times,
                 queue=queue,
                 ledger=ledger,

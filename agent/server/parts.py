@@ -32,6 +32,7 @@ class ServerParts:
     phase: Phase
     metrics: ServerMetrics
     selection: Selection
+    profile_source: str
     times: TailTimes
     queue: WorkQueue[Admitted]
     ledger: Ledger

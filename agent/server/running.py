@@ -37,6 +37,10 @@ class RunningServer(ServerParts):
         """Tell whether the worker gets on."""
         return self.worker.alive()
 
+    def announce(self) -> None:
+        """Say that the server is ready."""
+        self.phase.set("ready", f"listening on {self.config.bind}, profile {self.profile_source}")
+
     def summary(self) -> str:
         """Return the state in one line."""
         return self.phase.text

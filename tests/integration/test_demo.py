@@ -33,7 +33,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         str(home),
     ]
     result = subprocess.run(
-        [*command, "--model", "tests.support.tiny:make", "--trace", str(home / "trace.csv")],
+        [*command, "--model", "tests.support.tiny:make_for_photographs", "--trace", str(home / "trace.csv")],
         capture_output=True,
         text=True,
         check=False,

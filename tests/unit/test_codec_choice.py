@@ -34,7 +34,7 @@ def profile(role: Role, segments_s: tuple[float, float]) -> LatencyProfile:
         encode, decode = (measured, None) if role == "device" else (None, measured)
         costs[1, label] = CodecCost((BYTES[label],), encode, decode)
     return LatencyProfile(
-        key=ProfileKey("0" * 32, NAMES, "cpu", "-", "2", 1, 1.0, (1,), CODECS, role),
+        key=ProfileKey("0" * 32, NAMES, "cpu", "-", "torch", "2", 1, 1.0, (1,), CODECS, role),
         heads=Table((row(0.0), row(first_s), row(first_s + second_s))) if role == "device" else None,
         tails=Table((row(first_s + second_s), row(second_s), row(0.0))),
         codecs=costs,

@@ -95,6 +95,9 @@ class Ready:
     def alive(self) -> bool:
         return True
 
+    def announce(self) -> None:
+        self.announced = True
+
     def summary(self) -> str:
         return self._daemon.phase.text
 
