@@ -187,16 +187,16 @@ def _recording_document(played: Sequence[PlayedDecision]) -> dict[str, Any]:
 
 def _decisions(played: Sequence[PlayedDecision]) -> Table:
     table = Table(title="decisions, played back", title_justify="left")
-    for column in ("time", "chosen", "the daemon chose"):
+    for column in ("time", "chosen", "daemon"):
         table.add_column(column, no_wrap=True)
     for column in ("batch", "uplink", "predicted"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for one in played:
         moment = datetime.fromtimestamp(one.time).astimezone()
         table.add_row(
             f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}",
             one.ours.label + (" (explores)" if one.ours.explored else ""),
-            "the same" if one.is_identical else one.daemons.label,
+            "same" if one.is_identical else one.daemons.label,
             str(one.ours.wanted.batch),
             rate(one.rate_bytes_per_s),
             ms(one.ours.predicted_s),
