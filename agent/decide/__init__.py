@@ -4,7 +4,7 @@ The Decider with the planner, the candidates, the objectives and the speed facto
 the link estimate, the server's load and the profiles as arguments: no socket, no thread, no clock.
 """
 
-from splitd.agent.decide.candidates import Wanted, candidate_costs
+from splitd.agent.decide.candidates import Wanted, answer_bytes, candidate_costs
 from splitd.agent.decide.cost_table import undominated
 from splitd.agent.decide.decider import Decider, DeciderConfig, Pin
 from splitd.agent.decide.decision import CandidateCost, CandidateKey, Decision, Scored
@@ -33,6 +33,7 @@ __all__ = [
     "SpeedFactor",
     "Surroundings",
     "Wanted",
+    "answer_bytes",
     "candidate_costs",
     "see",
     "undominated",

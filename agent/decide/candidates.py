@@ -93,9 +93,6 @@ class Candidates:
         self.server = server or self.server
         self._tables.clear()
 
-    def _result_bytes(self, batch: int) -> int:
-        return sum(raw_sent_bytes(elements * batch, FLOAT32_BYTES) for elements in self.result_elements)
-
     def _make(self, wanted: Wanted, prepare_s: float, jpeg_bytes: int) -> tuple[CandidateCost, ...]:
         costs = candidate_costs(
             self.device,
@@ -103,7 +100,7 @@ class Candidates:
             wanted.batch,
             self.codecs,
             lambda k, codec: (k, codec) not in self.refusals,
-            result_bytes=self._result_bytes(wanted.batch),
+            result_bytes=answer_bytes(self.result_elements, wanted.batch),
         )
         if not wanted.is_image:
             return tuple(cost for cost in costs if not crossing.is_image(cost.codec))
@@ -128,8 +125,13 @@ class Candidates:
             wire_bytes=stream_sent_bytes(jpeg_bytes),
             decode_s=server.decode_s(0, crossing.RAW, batch) + prepare_s / slower,
             tail_s=server.tail_s(0, batch),
-            result_bytes=self._result_bytes(batch),
+            result_bytes=answer_bytes(self.result_elements, batch),
         )
+
+
+def answer_bytes(result_elements: Sequence[int], batch: int) -> int:
+    """Return what the answer for a batch is on the wire, each output having so many float32 values for one sample."""
+    return sum(raw_sent_bytes(elements * batch, FLOAT32_BYTES) for elements in result_elements)
 
 
 def candidate_costs(

@@ -8,14 +8,13 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from splitd.agent.decide import CandidateCost, Decider, DeciderConfig, candidate_costs, undominated
+from splitd.agent.decide import CandidateCost, Decider, DeciderConfig, answer_bytes, candidate_costs, undominated
 from splitd.agent.simulation.link import LinkShape
 from splitd.agent.simulation.policies import Dynamic, Policy, Static, ewma, neurosurgeon
 from splitd.agent.simulation.traces import LoadTrace, Trace
 from splitd.agent.simulation.world import SimulatedBatch, World
 from splitd.calibration.profile import ProfilePair, load_pair
 from splitd.errors import UsageError
-from splitd.native.plan import raw_sent_bytes
 
 FIXED = ("dynamic", "local", "full", "jpeg", "ewma", "neurosurgeon", "oracle")
 # The daemon has long connected and probed when its first batch comes.
@@ -24,7 +23,6 @@ WARM_UP_S = 3.0
 _INTERVAL = 1.05
 # What a pair of profiles does not say: the outputs are the logits of 1000 classes, as of most image classifiers.
 RESULT_ELEMENTS = (1000,)
-_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def costs_of(pair: ProfilePair, batch: int, *, privacy: bool = False) -> tuple[C
     def allowed(k: int, codec: str) -> bool:
         return (k, codec) not in pair.refused and (k > 0 or not privacy)
 
-    result_bytes = sum(raw_sent_bytes(elements * batch, _FLOAT32_BYTES) for elements in RESULT_ELEMENTS)
+    result_bytes = answer_bytes(RESULT_ELEMENTS, batch)
     return candidate_costs(pair.device, pair.server, batch, pair.device.key.codecs, allowed, result_bytes=result_bytes)
 
 

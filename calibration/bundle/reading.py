@@ -65,11 +65,6 @@ class Bundle:
         self._places = {part.name: (part, offset) for part, offset in zip(layout.parts, layout.offsets, strict=True)}
         _check_parts(self.description, layout)
 
-    @property
-    def onnx_bytes(self) -> int:
-        """Bytes of all segments."""
-        return sum(part.size for part, _ in self._places.values() if part.name.startswith("segment/"))
-
     def onnx(self, i: int) -> bytes:
         """Return segment i as an ONNX model, which has been found to be of standard operators with its weights in it.
 

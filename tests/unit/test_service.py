@@ -70,7 +70,6 @@ class Slow:
                 self.phase.calibrating(0.5, "heads")
             if self.failure is not None:
                 raise self.failure
-            self.phase.set("ready", "profile measured")
             return Ready(self, opened.pop_all())
 
     def routes(self) -> Routes:
@@ -96,12 +95,14 @@ class Ready:
         return True
 
     def announce(self) -> None:
-        self.announced = True
+        self._daemon.phase.set("ready", "profile measured")
+        self._daemon.events.append("announced")
 
     def summary(self) -> str:
         return self._daemon.phase.text
 
     def routes(self) -> Routes:
+        self._daemon.events.append("served")
         return Routes(
             daemon="server",
             views={"status": lambda _query: status(self._daemon.phase)},
@@ -223,7 +224,7 @@ def test_a_running_daemon_is_stopped_once(service: Service) -> None:
     eventually(lambda: service.state() == "ready", what="the running daemon")
     service.stop()
     assert service.error is None
-    assert service.daemon.events == ["closed"]
+    assert service.daemon.events == ["served", "announced", "closed"]
 
 
 def test_an_order_to_reload_waits_until_the_daemon_is_ready(service: Service) -> None:
@@ -231,7 +232,7 @@ def test_an_order_to_reload_waits_until_the_daemon_is_ready(service: Service) ->
     assert service.state() == "calibrating"
     assert service.daemon.events == []
     service.daemon.go.set()
-    eventually(lambda: service.daemon.events == ["reloaded"], what="the reload")
+    eventually(lambda: service.daemon.events == ["served", "announced", "reloaded"], what="the reload")
 
 
 def test_a_socket_that_is_taken_is_noticed_before_the_start(service: Service, tmp_path: Path) -> None:
