@@ -62,9 +62,10 @@ class Intake:
             self._context.destroy(linger=0)
             raise
         self._router = guarded(router, self._lock, "intake socket")
-        self._wakeup = WakeUp()
+        self._wakeup = WakeUp()  # of the thread `intake`
+        self._attention = WakeUp()  # of the pipeline
         with self._lock:
-            self._poller, self._watch_poller = self._new_poller(), self._new_poller()
+            self._poller, self._watch_poller = self._new_poller(self._attention), self._new_poller(self._wakeup)
         self._attended = False  # the pipeline waits in `next_batch`, and looks after the socket meanwhile
         self._dozing = False  # the thread `intake` looks no more by itself
         self._last_batch_s = -math.inf
@@ -90,7 +91,7 @@ class Intake:
                     return batch
                 self._attended = True
                 wake_s = min(end_s, self._due_s(), _or_never(self._core.batch_ready_s()))
-            self._wait(self._poller, wake_s - now_s)
+            self._wait(self._poller, self._attention, wake_s - now_s)
 
     def finish(self, job: Job, outcome: Answer | SplitdError) -> None:
         """Send the answer or error of one job; thread-safe, never waits for a client."""
@@ -147,6 +148,7 @@ class Intake:
             self._router.close(linger=CLOSE_LINGER_MS)
         self._context.destroy(linger=CLOSE_LINGER_MS)
         self._wakeup.close()
+        self._attention.close()
         release_socket(self._config.socket)
 
     def _bind(self) -> zmq.Socket[bytes]:
@@ -162,20 +164,20 @@ class Intake:
         share_socket(path, self._config.group)
         return router
 
-    def _new_poller(self) -> select.poll:
+    def _new_poller(self, wakeup: WakeUp) -> select.poll:
         # libzmq's descriptor becomes readable when something may have come, once: whoever has the lock therefore leaves
         # the socket only when it has nothing more to give (`_turn`). Waiting on the descriptor needs no lock.
         poller = select.poll()
         poller.register(int(self._router.getsockopt(zmq.FD)), select.POLLIN)
-        poller.register(self._wakeup, select.POLLIN)
+        poller.register(wakeup, select.POLLIN)
         return poller
 
-    def _wait(self, poller: select.poll, seconds: float) -> None:
+    def _wait(self, poller: select.poll, wakeup: WakeUp, seconds: float) -> None:
         """Wait until something may have come; a thread with a poller of its own, without the lock."""
         # Rounded up: a poll that came back too early would only be asked again.
         ready = poller.poll(max(0, math.ceil(seconds * 1000)))
-        if any(descriptor == self._wakeup.fileno() for descriptor, _ in ready):
-            self._wakeup.clear()
+        if any(descriptor == wakeup.fileno() for descriptor, _ in ready):
+            wakeup.clear()
 
     def _leave(self, now_s: float, batch: list[Job] | None) -> None:
         """The pipeline goes; the other thread is called if it would look too late."""
@@ -199,6 +201,8 @@ class Intake:
             caller, *frames = self._router.recv_multipart()
             self._core.on_request(now_s, caller, frames)
             self._deliver()
+        # There may be more, and the descriptor does not say so a second time.
+        self._attention.set()
         self._wakeup.set()
 
     def _deliver(self) -> None:
@@ -215,9 +219,13 @@ class Intake:
 
     def _watch(self) -> None:
         while (pause_s := self._rest()) is not None:
-            self._wait(self._watch_poller, pause_s)
+            self._wait(self._watch_poller, self._wakeup, pause_s)
             with self._lock:
                 self._turn(time.monotonic())
+                # Both threads may wait on the socket after a long batch. The one that reads it first leaves it
+                # unreadable, so the kernel lets the other sleep on: until its time-out, if nobody called it.
+                if self._attended:
+                    self._attention.set()
 
     def _rest(self) -> float | None:
         """Wait until the socket needs this thread; return how long to wait for a message, None at the end."""

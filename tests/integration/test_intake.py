@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -169,6 +170,29 @@ def test_during_a_long_batch_requests_are_refused_and_deadlines_kept(serve: Call
     assert caught.value.code == "deadline"
     go_on.set()
     threads[0].join()
+
+
+def test_after_a_long_batch_no_request_lies_until_a_poll_times_out(tmp_path: Path) -> None:
+    """Then both threads wait on the socket, and the one that reads a request must not leave the other asleep."""
+    intake = Intake(IntakeConfig(socket=tmp_path / "infer.sock"))
+    intake.start()
+    lay_s: list[float] = []
+
+    def work() -> None:
+        while len(lay_s) < 30:
+            for job in intake.next_batch(5.0) or []:
+                lay_s.append(time.monotonic() - job.received_s)
+                time.sleep(0.03)  # a network that is slower than the watching thread's look
+                intake.finish(job, count_samples([job])[0])
+
+    pipeline = threading.Thread(target=work)
+    pipeline.start()
+    with Client(tmp_path / "infer.sock") as client:
+        for _ in range(30):
+            client.infer(IMAGE, deadline_s=20.0)
+    pipeline.join()
+    intake.close()
+    assert max(lay_s) < 1.0
 
 
 def test_too_many_inputs_are_refused_with_the_limit(serve: Callable[..., Path]) -> None:
